@@ -1,0 +1,381 @@
+"""What operator and runtime, and runtime pods among themselves, say to each other.
+
+The only module of the runtime that the operator imports, so it holds models and the arithmetic both sides must agree on
+(which pod and which worker hold which shard), and nothing else. Names on the wire are camelCase JSON; times are unix
+milliseconds unless a name says otherwise. Decoding is strict about types and tolerant of fields it does not know, so that
+an operator and pods of neighbouring versions can talk.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Final, TypeVar
+
+import msgspec
+
+CONTRACT_VERSION: Final = 1
+"""Raised when a change here would be misread by the other side."""
+
+PERMIT_LIFE_SECONDS: Final = 2.0
+"""A permit is used within this time of being given, on the pod's clock; an older one is handed back unused."""
+
+RUNTIME_PORT: Final = 8080
+
+
+class Wire(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """Base of every message: immutable, keyword-only, camelCase on the wire."""
+
+
+WireType = TypeVar("WireType", bound=Wire)
+
+
+def encode(message: Wire) -> bytes:
+    """JSON bytes of *message*."""
+    return msgspec.json.encode(message)
+
+
+def decode(data: bytes | str, into: type[WireType]) -> WireType:
+    """Parse and validate *data*.
+
+    Raises ``msgspec.DecodeError`` (of which ``msgspec.ValidationError`` is one) with the path of what is wrong.
+    """
+    return msgspec.json.decode(data, type=into)
+
+
+# --- Layout: which pod and which worker hold which shard ------------------------------------------------------------
+
+
+class ShardLayout(Wire, frozen=True, kw_only=True):
+    """How a generation's shards lie over pods and workers.
+
+    ``count`` is the number that Discord routes by; a gateway that holds a part of the shards has a narrower
+    ``first``..``last`` (both included). A pod holds ``per_worker * workers_per_pod`` consecutive shards, the last pod
+    what is left.
+    """
+
+    count: int
+    first: int
+    last: int
+    per_worker: int = 25
+    workers_per_pod: int = 4
+
+    @property
+    def shards(self) -> range:
+        """Ids of all shards of the generation."""
+        return range(self.first, self.last + 1)
+
+    @property
+    def shards_per_pod(self) -> int:
+        return self.per_worker * self.workers_per_pod
+
+    @property
+    def pods(self) -> int:
+        """How many pods the generation has."""
+        return math.ceil(len(self.shards) / self.shards_per_pod)
+
+    def pod_shards(self, pod: int) -> range:
+        """Ids of the shards of pod *pod* (0-based); empty past the last pod."""
+        first = self.first + pod * self.shards_per_pod
+        return range(first, min(first + self.shards_per_pod, self.last + 1))
+
+    def pod_workers(self, pod: int) -> int:
+        """How many worker processes pod *pod* runs."""
+        return math.ceil(len(self.pod_shards(pod)) / self.per_worker)
+
+    def worker_shards(self, pod: int, worker: int) -> range:
+        """Ids of the shards of one worker; sizes within a pod differ by at most one."""
+        shards, workers = self.pod_shards(pod), self.pod_workers(pod)
+        size, larger = divmod(len(shards), workers)
+        first = shards.start + worker * size + min(worker, larger)
+        return range(first, first + size + (1 if worker < larger else 0))
+
+    def pod_of(self, shard: int) -> int:
+        """The pod that holds *shard*. Raises ``ValueError`` for a shard outside the layout."""
+        if shard not in self.shards:
+            raise ValueError(f"shard {shard} is not in {self.first}..{self.last}")
+        return (shard - self.first) // self.shards_per_pod
+
+
+def shard_of_guild(guild: int, count: int) -> int:
+    """The shard that Discord sends a guild's events to; guild 0 stands for traffic without one (shard 0)."""
+    return (guild >> 22) % count
+
+
+def overlapping_shards(shard: int, count: int, other: ShardLayout) -> list[int]:
+    """Shards of *other* that can hold guilds of *shard* of *count*.
+
+    The ids of a guild's two shards are congruent modulo the greatest common divisor of the counts.
+    """
+    step = math.gcd(count, other.count)
+    return [candidate for candidate in other.shards if candidate % step == shard % step]
+
+
+# --- Configuration, mounted ---------------------------------------------------------------------------------------------
+
+
+class IdentifyProperties(Wire, frozen=True, kw_only=True):
+    os: str = "linux"
+    browser: str = "discord-gateway-operator"
+    device: str = "discord-gateway-operator"
+
+
+class IdentifyOptions(Wire, frozen=True, kw_only=True):
+    properties: IdentifyProperties = IdentifyProperties()
+    large_threshold: int | None = None
+    presence: msgspec.Raw | None = None
+    """Discord's presence object, sent as it is."""
+    capabilities: int | None = None
+
+
+class Predecessor(Wire, frozen=True, kw_only=True):
+    """The generation that a new one takes over from; absent for the first."""
+
+    generation: int
+    layout: ShardLayout
+
+
+class RuntimeConfig(Wire, frozen=True, kw_only=True):
+    """``config/config.json``: all that is fixed for the life of a generation's pods."""
+
+    contract: int = CONTRACT_VERSION
+    namespace: str
+    gateway: str
+    generation: int
+    layout: ShardLayout
+    predecessor: Predecessor | None = None
+    api_url: str = msgspec.field(name="apiURL")
+    gateway_url: str | None = msgspec.field(name="gatewayURL", default=None)
+    intents: int
+    compression: str = "zstd-stream"
+    identify: IdentifyOptions = IdentifyOptions()
+    operator_url: str = msgspec.field(name="operatorURL")
+    pod_url: str = msgspec.field(name="podURL")
+    """Where a sibling answers: a pattern with ``{generation}`` and ``{pod}``, or ``file:PATH`` of a JSON object that
+    maps ``"<generation>/<pod>"`` to a base URL (read anew at each use)."""
+    overlap_seconds: float = 10.0
+
+
+class EventFilter(Wire, frozen=True, kw_only=True):
+    include: list[str] = []
+    exclude: list[str] = []
+
+
+class QueueBounds(Wire, frozen=True, kw_only=True):
+    max_events: int = 1_000_000
+    max_bytes: int = 1 << 30
+    max_age_seconds: float | None = None
+    overflow: str = "DropOldest"
+
+
+class ForwardConfig(Wire, frozen=True, kw_only=True):
+    """``forward/forward.json``: where and how events are delivered; may change while pods run."""
+
+    url: str
+    format: str = "batch"
+    timeout_seconds: float = 10.0
+    max_batch_events: int = 256
+    max_batch_bytes: int = 4 << 20
+    max_delay_milliseconds: float = 2.0
+    lanes: int = 4
+    ordering: str = "shard"
+    events: EventFilter = EventFilter()
+    queue: QueueBounds = QueueBounds()
+
+
+class Honoured(Wire, frozen=True, kw_only=True):
+    """The wishes of the spec that led to the active or target generation; only a difference from them is acted on."""
+
+    count: int
+    request_id: str = msgspec.field(name="requestID", default="")
+    identify_hash: str
+    layout_hash: str
+
+
+class Record(Wire, frozen=True, kw_only=True):
+    """``record/record.json``, the one truth about generations.
+
+    Every write raises ``epoch``, so of two records the one with the higher epoch is the later.
+    """
+
+    epoch: int
+    active: int | None
+    target: int | None
+    honoured: Honoured
+
+
+# --- Identify permits -----------------------------------------------------------------------------------------------------
+
+
+class PermitRequest(Wire, frozen=True, kw_only=True):
+    """``POST /v1/permits``. Answered 200 :class:`Permit`, 429 :class:`PermitWait`, 401, or 409 when the generation is
+    neither active nor target or its identifies are stopped (body: :class:`Problem`)."""
+
+    namespace: str
+    gateway: str
+    generation: int
+    shard: int
+    pod_uid: str = msgspec.field(name="podUID")
+
+
+class Permit(Wire, frozen=True, kw_only=True):
+    id: str
+    life_milliseconds: int = int(PERMIT_LIFE_SECONDS * 1000)
+
+
+class PermitWait(Wire, frozen=True, kw_only=True):
+    retry_after_milliseconds: int
+    reason: str
+
+
+class PermitOutcome(enum.StrEnum):
+    READY = "ready"
+    """READY came."""
+    REJECTED = "rejected"
+    """Discord answered op 9 or closed the connection after the IDENTIFY was sent."""
+    TOKEN_REFUSED = "tokenRefused"
+    """Discord closed with 4004."""
+    UNUSED = "unused"
+    """Not sent: the permit came too late or was not needed any more."""
+
+
+class PermitResult(Wire, frozen=True, kw_only=True):
+    """``POST /v1/permits/{id}/result``; answered 204, also when the permit is no longer known."""
+
+    outcome: PermitOutcome
+    sent_milliseconds_ago: int | None = None
+    """How long ago the IDENTIFY was sent; absent when it was not."""
+
+
+class Problem(Wire, frozen=True, kw_only=True):
+    """Body of every refused call: one sentence for a person."""
+
+    error: str
+
+
+# --- Status ---------------------------------------------------------------------------------------------------------------
+
+
+class Role(enum.StrEnum):
+    """What a generation's pod may do; the order is the order of a life, and a pod only moves forward."""
+
+    STANDBY = "standby"
+    ACTIVE = "active"
+    SEALED = "sealed"
+    RETIRED = "retired"
+
+
+class ShardState(enum.StrEnum):
+    CONNECTING = "connecting"
+    WAITING = "waiting"
+    """Connected or about to be, without a session, waiting for an identify permit."""
+    IDENTIFYING = "identifying"
+    RESUMING = "resuming"
+    READY = "ready"
+    """READY or RESUMED."""
+    STOPPED = "stopped"
+    """Ended on purpose, or by a close code after which no further try is allowed (see ``problem``)."""
+
+
+class ShardStatus(Wire, frozen=True, kw_only=True):
+    id: int
+    state: ShardState
+    settled: bool = False
+    """All guilds of READY seen since, or 15 s gone by; stays true for the life of the session."""
+    session_seconds: float | None = None
+    sequence: int | None = None
+    watermark: int | None = None
+    guilds: int = 0
+    heartbeat_milliseconds: float | None = None
+    silent_seconds: float | None = None
+    """Age of the last frame from Discord."""
+    queued: int = 0
+    identifies: int = 0
+    resumes: int = 0
+    close_code: int | None = None
+    problem: str | None = None
+
+
+class ReceiverStatus(Wire, frozen=True, kw_only=True):
+    reachable: bool = True
+    """False from the first failed request until the next one that is acknowledged."""
+    problem: str | None = None
+
+
+class HandoverStatus(Wire, frozen=True, kw_only=True):
+    """How far a committed target is with taking over from its predecessor; absent where there is none."""
+
+    complete: bool
+    sealed_pods: int = 0
+    waiting_pods: int = 0
+    held_guilds: int = 0
+    """Guilds whose events are still held back."""
+    released_guilds: int = 0
+    delivered_marked: int = 0
+    """Events delivered as ``maybeDuplicate``."""
+    skipped: int = 0
+    """Held events that the predecessor had accepted."""
+    completed_at: int | None = None
+    longest_pause_milliseconds: float = 0.0
+
+
+class PodStatus(Wire, frozen=True, kw_only=True):
+    """``GET /v1/status``."""
+
+    contract: int = CONTRACT_VERSION
+    generation: int
+    pod: int
+    pod_uid: str = msgspec.field(name="podUID")
+    role: Role
+    record_epoch: int
+    shards: list[ShardStatus]
+    queued: int = 0
+    oldest_seconds: float = 0.0
+    receiver: ReceiverStatus = ReceiverStatus()
+    handover: HandoverStatus | None = None
+    counters: dict[str, int] = {}
+    """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``."""
+
+
+# --- Handover -------------------------------------------------------------------------------------------------------------
+
+
+class HandoverRequest(Wire, frozen=True, kw_only=True):
+    """``POST /v1/handover/window`` and ``POST /v1/handover/seal``: a worker of the target asks an old pod.
+
+    The asker's guilds are those that ``count`` routes to one of ``shards``.
+    """
+
+    generation: int
+    """The asker's generation."""
+    count: int
+    shards: list[int]
+    windows: bool = True
+    """False once the asker has the windows and only wants to know what is still unacknowledged."""
+
+
+class WindowEvent(Wire, frozen=True, kw_only=True, array_like=True):
+    key: int
+    """64-bit hash: name and id for an event that has an id of its own, name and canonical body otherwise."""
+    arrival: int
+    unique: bool
+
+
+class GuildWindow(Wire, frozen=True, kw_only=True):
+    guild: int
+    """Discord's id, 0 for traffic without a guild."""
+    events: list[WindowEvent]
+
+
+class HandoverReply(Wire, frozen=True, kw_only=True):
+    generation: int
+    """The answering pod's generation."""
+    pod_uid: str = msgspec.field(name="podUID")
+    sealed_at: int | None
+    """When the pod stopped accepting; absent in answers to ``window``."""
+    recorded_since: int | None
+    """When the pod began to record; absent if it has no record, because it lost its state: then nothing is known of
+    what it accepted."""
+    windows: list[GuildWindow] = []
+    unacknowledged: list[int] = []
+    """Guilds of the asker with accepted events that the receiver has not acknowledged yet."""
