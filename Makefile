@@ -1,0 +1,57 @@
+# The only commands a person must know. Everything that they need is installed by them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+PACKAGES := operator/gateway_operator shard_runtime discord_simulator
+
+.PHONY: help install demo demo-kubernetes test lint types tree unit e2e e2e-down lock crds clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## a virtual environment with exactly the locked packages
+
+$(VENV)/.installed: requirements.lock pyproject.toml scripts/install.sh
+	@scripts/install.sh $(VENV)
+	@touch $@
+
+demo: install ## 8 shards to 16 under load on this machine, without Kubernetes; about a minute
+	@$(PY) examples/demo/demo.py
+
+demo-kubernetes: install ## the same on a real cluster: kind where there is Docker, our own node where there is none
+	@e2e/demo_kubernetes.sh
+
+test: install tree lint types unit ## everything that needs no cluster; under ten minutes
+
+tree: ## operator/ is a folder named like a standard-library module: nothing importable may lie directly in it
+	@found=$$(find operator -maxdepth 1 -type f \( -name '__init__.py' -o -name 'conftest.py' -o -name 'test_*' -o -name '*_test.py' \)); \
+	if [ -n "$$found" ]; then echo "operator/ must hold only the package gateway_operator, since operator is a standard-library module; move: $$found" >&2; exit 1; fi
+
+lint: install
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/lint-imports
+
+types: install
+	@$(VENV)/bin/mypy
+
+unit: install
+	@$(VENV)/bin/pytest
+
+e2e: install ## real pods: brings a cluster up, installs the chart, runs the end-to-end tests
+	@e2e/run.sh
+
+e2e-down: ## ends the cluster that e2e and demo-kubernetes started
+	@e2e/cluster.sh down
+
+crds: install ## the CRD, generated from the models
+	@$(PY) -m gateway_operator.api.crd
+
+lock: install ## resolve the dependencies anew
+	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
+	  --group pyproject.toml:dev pyproject.toml -o requirements.lock -q --no-header --no-emit-index-url --no-annotate
+
+clean:
+	@rm -rf $(VENV) build dist demo-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
