@@ -1,0 +1,48 @@
+"""What is fixed for the life of a generation.
+
+A generation that lives keeps the intents, the identify options and the layout it was made with while its successor
+comes up with others, so these are kept with it (as an annotation of its StatefulSet), not read from the spec again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shard_runtime.contract import Honoured, IdentifyProperties, Predecessor, ShardLayout, Wire, decode, encode
+
+ANNOTATION: Final = "discordgateway.dev/fixed"
+GATEWAY_LABEL: Final = "discordgateway.dev/gateway"
+GENERATION_LABEL: Final = "discordgateway.dev/generation"
+
+
+class Generation(Wire, frozen=True, kw_only=True):
+    """One generation as it was begun."""
+
+    number: int
+    layout: ShardLayout
+    predecessor: Predecessor | None = None
+    wishes: Honoured
+    """The wishes of the spec that it fulfils."""
+    reason: str = "FirstGeneration"
+    """What asked for it."""
+    intents: int
+    compression: str
+    properties: IdentifyProperties = IdentifyProperties()
+    large_threshold: int | None = None
+    capabilities: int | None = None
+    overlap_seconds: float = 10.0
+
+
+def to_annotation(generation: Generation) -> str:
+    """The annotation's value."""
+    return encode(generation).decode()
+
+
+def from_annotation(value: str) -> Generation:
+    """Raises ``msgspec.DecodeError`` for a value that is not a generation."""
+    return decode(value, Generation)
+
+
+DecodeError = msgspec.DecodeError

@@ -1,0 +1,1 @@
+"""The identify gate: who may send an IDENTIFY, and when."""

@@ -1,0 +1,114 @@
+"""What the operator sees of one gateway and its world, as plain data.
+
+The shell fills an :class:`Observation`; the planner reads nothing else, so that a pass can be written down, printed and
+tested. Times are unix milliseconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.generation import Generation
+from gateway_operator.api.spec import Spec
+from gateway_operator.api.status import Status
+from shard_runtime.contract import PodStatus, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedRecord:
+    """The ConfigMap ``<name>-active`` as it was read, past any cache."""
+
+    resource_version: str
+    record: Record | None
+    """None when ``record.json`` is missing or cannot be read; ``problem`` says why."""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedPod:
+    """One pod of a generation that its StatefulSet wants, whether it exists or not."""
+
+    index: int
+    uid: str | None = None
+    """None when there is no such pod now."""
+    status: PodStatus | None = None
+    """Its own answer to ``GET /v1/status``; None when it gave none."""
+    touched_epoch: int | None = None
+    """Epoch in the pod's annotation ``discordgateway.dev/record-epoch``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedGeneration:
+    """One StatefulSet of the gateway, also one that is being deleted."""
+
+    number: int
+    """From the label ``discordgateway.dev/generation``."""
+    fixed: Generation | None
+    """From the annotation; None when it is missing or cannot be read."""
+    pods: tuple[ObservedPod, ...] = ()
+    created_at: int | None = None
+    revision: str = ""
+    """From the annotation ``discordgateway.dev/revision``: the hash of the pod template that was applied last."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedSecret:
+    """The Secret that ``spec.tokenSecretRef`` names."""
+
+    name: str
+    exists: bool
+    keys: tuple[str, ...] = ()
+    usable: bool = False
+    """The key is there and its value is not empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordInfo:
+    """The last good answer of ``GET /gateway/bot``, less the permits that are outstanding at the gate."""
+
+    recommended_shards: int
+    total: int
+    remaining: int
+    reset_at: int
+    max_concurrency: int
+    read_at: int
+
+
+class DiscordTrouble(enum.Enum):
+    UNREACHABLE = "unreachable"
+    TOKEN_REFUSED = "token refused"
+    """``GET /gateway/bot`` answered 401, or a session was closed with 4004 since the Secret last changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordProblem:
+    """Why the latest call of ``GET /gateway/bot`` failed; names no token."""
+
+    kind: DiscordTrouble
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that one pass decides from."""
+
+    now: int
+    metadata: Metadata
+    spec: Spec | None
+    """None when the resource could not be parsed; ``problems`` says why."""
+    problems: tuple[str, ...] = ()
+    """Sentences of ``InvalidGateway``; empty for a spec that could be parsed."""
+    record: ObservedRecord | None
+    """None when there is no such ConfigMap."""
+    generations: tuple[ObservedGeneration, ...] = ()
+    secret: ObservedSecret | None = None
+    """None when the Secret could not be read at all (then nothing new is started)."""
+    discord: DiscordInfo | None = None
+    discord_problem: DiscordProblem | None = None
+    previous: Status = Status()
+    """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
+    gauges_due: bool = True
+    """Whether gauges (guilds, queue, budget) may be written; at most once a minute on an unchanged gateway."""

@@ -1,0 +1,128 @@
+"""The pod template of a generation: restricted, non-root, without a service-account token."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.spec import Spec
+from gateway_operator.resources.naming import (
+    auth_name,
+    forward_name,
+    generation_labels,
+    generation_selector,
+    record_name,
+)
+from shard_runtime.contract import RUNTIME_PORT
+
+UID: Final = 65532
+CONFIG_DIR: Final = "/etc/discord-gateway"
+STATE_DIR: Final = "/var/lib/discord-gateway"
+RESERVED_ENV: Final = ("POD_INDEX", "POD_UID")
+
+# A pod of 100 idle shards was measured well below this; a limit on CPU would only throttle heartbeats.
+DEFAULT_RESOURCES: Final[dict[str, Any]] = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"memory": "1Gi"},
+}
+
+
+def pod_template(owner: Metadata, spec: Spec, generation: int, *, config: str, image: str) -> dict[str, Any]:
+    """The template; *config* is the name of the generation's ConfigMap."""
+    template = spec.template
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(spec, image)],
+        "volumes": _volumes(owner, spec, config),
+    }
+    if template.image_pull_secrets:
+        pod["imagePullSecrets"] = [secret.manifest() for secret in template.image_pull_secrets]
+    if template.node_selector:
+        pod["nodeSelector"] = dict(template.node_selector)
+    if template.tolerations:
+        pod["tolerations"] = [toleration.manifest() for toleration in template.tolerations]
+    if template.affinity is not None:
+        pod["affinity"] = dict(template.affinity)
+    if template.topology_spread_constraints:
+        selector = {"matchLabels": generation_selector(owner.name, generation)}
+        pod["topologySpreadConstraints"] = [
+            {"labelSelector": selector, **constraint} for constraint in template.topology_spread_constraints
+        ]
+    if template.priority_class_name is not None:
+        pod["priorityClassName"] = template.priority_class_name
+    metadata: dict[str, Any] = {"labels": {**template.labels, **generation_labels(owner.name, generation)}}
+    if template.annotations:
+        metadata["annotations"] = dict(template.annotations)
+    return {"metadata": metadata, "spec": pod}
+
+
+def _container(spec: Spec, image: str) -> dict[str, Any]:
+    template = spec.template
+    container: dict[str, Any] = {
+        "name": "gateway",
+        "image": template.image or image,
+        "command": ["python", "-m", "shard_runtime"],
+        "env": [
+            {
+                "name": "POD_INDEX",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}},
+            },
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+            *(variable.manifest() for variable in template.env),
+        ],
+        "ports": [{"name": "http", "containerPort": RUNTIME_PORT, "protocol": "TCP"}],
+        # Readiness waits for all shards, which wait for identify permits; only a process that hangs is restarted.
+        "startupProbe": {**_probe("/livez"), "periodSeconds": 1, "failureThreshold": 120},
+        "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 6},
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 2, "failureThreshold": 3},
+        "resources": template.resources.manifest() if template.resources is not None else DEFAULT_RESOURCES,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            *(
+                {"name": name, "mountPath": f"{CONFIG_DIR}/{name}", "readOnly": True}
+                for name in ("config", "record", "forward", "token", "auth")
+            ),
+            {"name": "state", "mountPath": STATE_DIR},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    if template.image_pull_policy is not None:
+        container["imagePullPolicy"] = template.image_pull_policy.value
+    return container
+
+
+def _probe(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
+
+
+def _volumes(owner: Metadata, spec: Spec, config: str) -> list[dict[str, Any]]:
+    token = spec.token_secret_ref
+    return [
+        {"name": "config", "configMap": {"name": config}},
+        {"name": "record", "configMap": {"name": record_name(owner.name), "optional": True}},
+        {"name": "forward", "configMap": {"name": forward_name(owner.name)}},
+        {
+            "name": "token",
+            "secret": {
+                "secretName": token.name,
+                "items": [{"key": token.key, "path": "token"}],
+                "defaultMode": 0o440,
+            },
+        },
+        {"name": "auth", "secret": {"secretName": auth_name(owner.name), "defaultMode": 0o440}},
+        {"name": "state", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+    ]

@@ -1,0 +1,15 @@
+"""What all generations of a gateway share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.spec import Spec
+from gateway_operator.resources.configmaps import forward_config_map
+from gateway_operator.resources.services import command_service, headless_service
+
+
+def shared_manifests(owner: Metadata, spec: Spec) -> list[dict[str, Any]]:
+    """To be applied by server-side apply on every pass; the Secret ``<name>-auth`` is created once, beside these."""
+    return [headless_service(owner), command_service(owner), forward_config_map(owner, spec)]
