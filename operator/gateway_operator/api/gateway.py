@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway_operator.api.base import API_VERSION, KIND, Observed
+from gateway_operator.api.base import Observed
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Status
 
@@ -27,8 +27,8 @@ class Metadata(Observed):
 class DiscordGateway(Observed):
     """A bot's gateway sessions as a service."""
 
-    api_version: Literal["discordgateway.dev/v1alpha1"] = API_VERSION
-    kind: Literal["DiscordGateway"] = KIND
+    api_version: Literal["discordgateway.dev/v1alpha1"] = "discordgateway.dev/v1alpha1"
+    kind: Literal["DiscordGateway"] = "DiscordGateway"
     metadata: Metadata
     spec: Spec
     status: Status = Field(default_factory=Status)

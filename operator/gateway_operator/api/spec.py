@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from gateway_operator.api.base import Model, wire_name
 from gateway_operator.api.forward import Forward
@@ -114,6 +114,17 @@ class Shards(Model):
     )
     per_worker: int = Field(default=25, ge=1, le=250, description="Shards in one worker process.")
     workers_per_pod: int = Field(default=4, ge=1, le=64, description="Worker processes in one pod.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        last = self.last if self.last is not None else self.first
+        if last < self.first:
+            raise ValueError(f"last ({last}) must not be below first ({self.first}).")
+        if self.count == 0 and (self.first > 0 or self.last is not None):
+            raise ValueError("a part of the shards needs count to be written out, the same for all parts.")
+        if self.count > 0 and max(self.first, last) >= self.count:
+            raise ValueError(f"first and last must be below count ({self.count}); shard ids start at 0.")
+        return self
 
 
 class Reshard(Model):

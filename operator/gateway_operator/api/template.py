@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
-from gateway_operator.api.base import Model
+from gateway_operator.api.base import Model, wire_name
+from gateway_operator.api.rules import rule, with_rules
 
-PRESERVE = {"x-kubernetes-preserve-unknown-fields": True}
+RESERVED_ENV: Final = ("POD_INDEX", "POD_UID")
+RESERVED_ENV_PREFIX: Final = "DISCORD_GATEWAY_"
+
+PRESERVE: Final = {"x-kubernetes-preserve-unknown-fields": True}
 
 Short = Annotated[str, Field(max_length=253)]
 LabelValue = Annotated[str, Field(max_length=63)]
@@ -49,10 +53,29 @@ class Toleration(Model):
     toleration_seconds: int | None = Field(default=None, description="How long a NoExecute taint is tolerated.")
 
 
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_ENV or name.startswith(RESERVED_ENV_PREFIX):
+        raise ValueError(f'"{name}" is set by the operator; choose another name.')
+    return name
+
+
 class EnvVar(Model):
     """As in a Pod."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Name of the variable.")
+    model_config = ConfigDict(
+        alias_generator=wire_name,
+        json_schema_extra=with_rules(
+            rule(
+                f"!(self.name in {list(RESERVED_ENV)}) && !self.name.startsWith('{RESERVED_ENV_PREFIX}')",
+                "this variable is set by the operator; choose another name",
+                path=".name",
+            )
+        ),
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_not_reserved)] = Field(
+        description="Name of the variable; POD_INDEX, POD_UID and DISCORD_GATEWAY_* are the operator's."
+    )
     value: Annotated[str, Field(max_length=32_768)] | None = Field(default=None, description="Its value.")
     value_from: Free | None = Field(default=None, description="A source of the value, as in a Pod.")
 

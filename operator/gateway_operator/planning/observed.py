@@ -7,7 +7,7 @@ tested. Times are unix milliseconds.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import Generation
@@ -108,7 +108,7 @@ class Observation:
     """None when the Secret could not be read at all (then nothing new is started)."""
     discord: DiscordInfo | None = None
     discord_problem: DiscordProblem | None = None
-    previous: Status = Status()
+    previous: Status = field(default_factory=Status)
     """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
     gauges_due: bool = True
     """Whether gauges (guilds, queue, budget) may be written; at most once a minute on an unchanged gateway."""

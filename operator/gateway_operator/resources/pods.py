@@ -18,7 +18,6 @@ from shard_runtime.contract import RUNTIME_PORT
 UID: Final = 65532
 CONFIG_DIR: Final = "/etc/discord-gateway"
 STATE_DIR: Final = "/var/lib/discord-gateway"
-RESERVED_ENV: Final = ("POD_INDEX", "POD_UID")
 
 # A pod of 100 idle shards was measured well below this; a limit on CPU would only throttle heartbeats.
 DEFAULT_RESOURCES: Final[dict[str, Any]] = {

@@ -11,7 +11,7 @@ from shard_runtime.contract import RUNTIME_PORT
 
 
 def headless_service(owner: Metadata) -> dict[str, Any]:
-    """``<name>-pods``: pods of all generations by name, also before they are ready, since they hand over to each other."""
+    """``<name>-pods``: pods of all generations by name, also before they are ready: they hand over."""
     return _service(owner, headless_service_name(owner.name), {"clusterIP": "None", "publishNotReadyAddresses": True})
 
 

@@ -1,0 +1,50 @@
+"""Fields that are part of the resource and do not work in this version.
+
+A field that does nothing is refused when it is not at its default, never silently ignored; the table shrinks as the
+parts that stand behind it are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway_operator.api.forward import Ordering, Overflow
+from gateway_operator.api.spec import Compression, Reshard, Spec
+
+_DEFAULTS: Final = Reshard()
+
+UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
+    (
+        "spec.compression",
+        lambda spec: spec.compression not in (Compression.NONE, Compression.ZSTD_STREAM),
+        "write zstd-stream or none",
+    ),
+    ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
+    ("spec.shards.first", lambda spec: spec.shards.first != 0, "remove it"),
+    ("spec.shards.last", lambda spec: spec.shards.last is not None, "remove it"),
+    ("spec.forward.signingSecretRef", lambda spec: spec.forward.signing_secret_ref is not None, "remove it"),
+    ("spec.forward.ordering", lambda spec: spec.forward.ordering is not Ordering.SHARD, "write shard"),
+    (
+        "spec.forward.queue.overflow",
+        lambda spec: spec.forward.queue.overflow is Overflow.PAUSE,
+        "write DropOldest or DropNewest",
+    ),
+    ("spec.reshard.auto", lambda spec: spec.reshard.auto, "write false"),
+    ("spec.reshard.atPercent", lambda spec: spec.reshard.at_percent != _DEFAULTS.at_percent, "remove it"),
+    ("spec.reshard.maxShards", lambda spec: spec.reshard.max_shards is not None, "remove it"),
+    (
+        "spec.reshard.cooldownSeconds",
+        lambda spec: spec.reshard.cooldown_seconds != _DEFAULTS.cooldown_seconds,
+        "remove it",
+    ),
+    ("spec.reshard.autoPromote", lambda spec: not spec.reshard.auto_promote, "write true"),
+    ("spec.handlers", lambda spec: spec.handlers is not None, "remove it"),
+    ("spec.storage", lambda spec: spec.storage is not None, "remove it"),
+)
+"""Path, whether a spec uses it, and what to write instead."""
+
+
+def refusals(spec: Spec) -> list[str]:
+    """A sentence for each field of *spec* that does not work in this version."""
+    return [f"{path} is not supported in this version; {instead}." for path, used, instead in UNSUPPORTED if used(spec)]

@@ -1,0 +1,125 @@
+"""What a pass says to people: the conditions.
+
+A condition's sentence changes only when what it says changes; numbers that move all the time stand in the gauges.
+"""
+
+from __future__ import annotations
+
+from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType, timestamp
+from gateway_operator.api.status import Outcome
+from gateway_operator.planning.blockers import token_trouble
+from gateway_operator.planning.decision import Decision
+from gateway_operator.planning.health import answers, layout_of, listing, not_ready, stopped
+from gateway_operator.planning.hold import Hold
+from gateway_operator.planning.observed import Observation, ObservedGeneration
+
+AUTHENTICATION_FAILED = 4004
+LONGEST = 2048
+
+Said = tuple[ConditionStatus, str, str]
+"""Status, reason, message."""
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+def conditions(
+    observation: Observation, decision: Decision, active: ObservedGeneration | None, refused: Hold | None
+) -> list[Condition]:
+    """All conditions; *refused* says why the spec is not acted on."""
+    said = {
+        ConditionType.READY: _ready(decision, active, refused),
+        ConditionType.RESHARDING: _resharding(decision, active),
+        ConditionType.DEGRADED: _degraded(decision, active),
+        ConditionType.PAUSED: _paused(observation),
+        ConditionType.TOKEN_VALID: _token_valid(observation, active),
+        ConditionType.RECEIVER_REACHABLE: _receiver_reachable(active),
+    }
+    before = {condition.type: condition for condition in observation.previous.conditions}
+    now = timestamp(observation.now)
+    made = []
+    for kind, (status, reason, message) in said.items():
+        old = before.get(kind)
+        made.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=message[:LONGEST],
+                last_transition_time=now if old is None or old.status is not status else old.last_transition_time,
+                observed_generation=observation.metadata.generation,
+            )
+        )
+    return made
+
+
+def _ready(decision: Decision, active: ObservedGeneration | None, refused: Hold | None) -> Said:
+    if refused is not None:
+        return FALSE, refused.reason, refused.message
+    if active is None:
+        reason = decision.conflict or decision.hold
+        if reason is not None:
+            return FALSE, reason.reason, reason.message
+        return FALSE, "Creating", "The first generation is being created."
+    missing = not_ready(active)
+    total = len(layout_of(active).shards)
+    if not missing:
+        return TRUE, "AllShardsReady", f"All {total} shards of generation {active.number} are READY."
+    return (
+        FALSE,
+        "ShardsNotReady",
+        f"{total - len(missing)} of {total} shards of generation {active.number} are READY; "
+        f"not READY: {listing(missing)}.",
+    )
+
+
+def _resharding(decision: Decision, active: ObservedGeneration | None) -> Said:
+    reshard = decision.reshard
+    if reshard is not None:
+        return TRUE, reshard.step.value, reshard.message
+    if active is not None and decision.hold is not None:
+        return FALSE, decision.hold.reason, decision.hold.message
+    if decision.given_up is not None:
+        return FALSE, Outcome.STALLED.value, decision.given_up
+    return FALSE, "Idle", ""
+
+
+def _degraded(decision: Decision, active: ObservedGeneration | None) -> Said:
+    if decision.conflict is not None:
+        return TRUE, decision.conflict.reason, decision.conflict.message
+    ended = [] if active is None else stopped(active)
+    if ended:
+        first = ended[0]
+        cause = first.problem or f"Discord closed the session with {first.close_code}."
+        return TRUE, "ShardsStopped", f"Shards {listing([shard.id for shard in ended])} are stopped: {cause}"
+    if decision.given_up is not None:
+        return TRUE, "ReshardGivenUp", decision.given_up
+    return FALSE, "AsExpected", ""
+
+
+def _paused(observation: Observation) -> Said:
+    if observation.spec is not None and observation.spec.paused:
+        return TRUE, "Paused", "spec.paused is true; nothing new is started."
+    return FALSE, "NotPaused", ""
+
+
+def _token_valid(observation: Observation, active: ObservedGeneration | None) -> Said:
+    trouble = token_trouble(observation)
+    if trouble is not None:
+        return FALSE, trouble.reason, trouble.message
+    if active is not None and any(shard.close_code == AUTHENTICATION_FAILED for shard in stopped(active)):
+        return FALSE, "TokenRefused", "Discord closed a session with 4004: it does not accept the token."
+    if observation.discord_problem is not None:
+        return UNKNOWN, "APIUnreachable", observation.discord_problem.message
+    if observation.discord is None:
+        return UNKNOWN, "NotChecked", "Discord was not asked yet."
+    return TRUE, "Accepted", "Discord accepts the token."
+
+
+def _receiver_reachable(active: ObservedGeneration | None) -> Said:
+    heard = [] if active is None else answers(active)
+    if not heard:
+        return UNKNOWN, "NoPodAnswers", "No pod of the active generation answers yet."
+    for status in heard:
+        if not status.receiver.reachable:
+            return FALSE, "RequestsFail", status.receiver.problem or "The receiver does not answer."
+    return TRUE, "RequestsSucceed", ""

@@ -1,0 +1,49 @@
+"""Whether the active generation is already what the spec asks for, and if not, why a new one is needed."""
+
+from __future__ import annotations
+
+from gateway_operator.api.generation import Generation
+from gateway_operator.api.intents import intent_bits
+from gateway_operator.api.spec import Spec
+from gateway_operator.planning.shards import layout
+from gateway_operator.planning.wishes import wishes
+from shard_runtime.contract import IdentifyProperties, Predecessor
+
+
+def why_new(spec: Spec, active: Generation, *, count: int) -> str | None:
+    """The reason for a new generation of *count* shards; None when *active* fulfils *spec*.
+
+    A count of 0 that resolves to what the active generation has is fulfilled, and so is 8 where 0 was resolved to 8.
+    """
+    wanted, made = wishes(spec), active.wishes
+    if wanted.request_id not in (made.request_id, ""):
+        return "Requested"
+    if wanted.identify_hash != made.identify_hash:
+        return "IdentifyChanged"
+    if wanted.layout_hash != made.layout_hash:
+        return "LayoutChanged"
+    if count != active.layout.count:
+        return "CountChanged"
+    return None
+
+
+def new_generation(
+    spec: Spec, *, number: int, count: int, reason: str, predecessor: Generation | None = None
+) -> Generation:
+    """Generation *number* as *spec* wants it now."""
+    properties = spec.identify.properties
+    return Generation(
+        number=number,
+        layout=layout(spec, count),
+        predecessor=(
+            None if predecessor is None else Predecessor(generation=predecessor.number, layout=predecessor.layout)
+        ),
+        wishes=wishes(spec),
+        reason=reason,
+        intents=intent_bits(spec.intents),
+        compression=spec.compression.value,
+        properties=IdentifyProperties(os=properties.os, browser=properties.browser, device=properties.device),
+        large_threshold=spec.identify.large_threshold,
+        capabilities=spec.identify.capabilities,
+        overlap_seconds=spec.reshard.overlap_seconds,
+    )

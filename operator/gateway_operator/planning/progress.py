@@ -1,0 +1,55 @@
+"""How long a reshard has been where it is, told by the status of the pass before."""
+
+from __future__ import annotations
+
+from gateway_operator.api.conditions import milliseconds, timestamp
+from gateway_operator.api.generation import Generation
+from gateway_operator.api.status import ReshardStatus
+from gateway_operator.planning.health import layout_of, ready_shards
+from gateway_operator.planning.observed import Observation, ObservedGeneration
+from gateway_operator.planning.reshard import Stage
+
+
+def previous_reshard(observation: Observation, generation: int) -> ReshardStatus | None:
+    """What the last pass said of the reshard to *generation*."""
+    previous = observation.previous.reshard
+    return previous if previous is not None and previous.generation == generation else None
+
+
+def reshard_status(
+    observation: Observation,
+    stage: Stage,
+    *,
+    number: int,
+    new: ObservedGeneration | None,
+    old: ObservedGeneration | None,
+    wanted: Generation | None,
+) -> ReshardStatus:
+    """The status of a reshard that is at *stage*; progress is a later or other step, or more READY shards."""
+    now = timestamp(observation.now)
+    previous = previous_reshard(observation, number)
+    fixed = new.fixed if new is not None and new.fixed is not None else wanted
+    ready = 0 if new is None else ready_shards(new)
+    progressed = previous is None or stage.step is not previous.step or ready > previous.ready_shards
+    count = fixed.layout.count if fixed is not None else (previous.to if previous is not None else 0)
+    return ReshardStatus(
+        step=stage.step,
+        reason=fixed.reason if fixed is not None else (previous.reason if previous is not None else "Requested"),
+        message=stage.message,
+        from_=layout_of(old).count if old is not None else 0,
+        to=count,
+        generation=number,
+        started_at=previous.started_at if previous is not None else now,
+        last_progress_at=now if previous is None or progressed else previous.last_progress_at,
+        # The most that were ever READY in this step: a shard that comes and goes is no progress.
+        ready_shards=max(ready, previous.ready_shards if previous is not None and not progressed else 0),
+        attempt=1,
+    )
+
+
+def stalled(observation: Observation, stage: Stage, *, number: int, ready: int, seconds: int) -> bool:
+    """Whether the reshard to *number* has made no progress for *seconds*."""
+    previous = previous_reshard(observation, number)
+    if not stage.stalls or previous is None or previous.step is not stage.step or ready > previous.ready_shards:
+        return False
+    return observation.now - milliseconds(previous.last_progress_at) >= seconds * 1000
