@@ -21,6 +21,8 @@ class Generation(Wire, frozen=True, kw_only=True):
     """One generation as it was begun."""
 
     number: int
+    epoch: int = 1
+    """The record's epoch when it was begun; tells how many targets were begun and aborted since."""
     layout: ShardLayout
     predecessor: Predecessor | None = None
     wishes: Honoured

@@ -20,7 +20,7 @@ from gateway_operator.api.intents import did_you_mean
 MOST_PROBLEMS: Final = 20
 
 
-class InvalidGateway(Exception):
+class InvalidGateway(Exception):  # noqa: N818 - named for what was given, as the port's users say it
     """A manifest is not a valid ``DiscordGateway``; ``problems`` are sentences, each with a path."""
 
     def __init__(self, problems: Sequence[str]) -> None:

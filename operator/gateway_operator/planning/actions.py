@@ -23,6 +23,8 @@ class Change(enum.Enum):
     BEGIN = "begin"
     ABORT = "abort"
     COMMIT = "commit"
+    RETIRE = "retire"
+    """The predecessor has nothing left to deliver, or was deleted; from here no pod asks anything of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ active, target              none                             abort
 active, no target           active                           wishes changed: begin, or honour if already fulfilled
 active, target              active                           wishes changed: abort; else create the target
 active, target              active, target                   wishes changed or no progress: abort; ready: commit
-active, no target           active, a lower one              delete the lower one once all is handed over
+active, no target           active, its predecessor          all handed over: retire; retired: delete it
+active, no target           active                           predecessor not retired (deleted by a person): retire
 active, no target           active, a higher one             delete the higher one, an aborted target
 anything else                                                nothing: the evidence conflicts
 ==========================  ===============================  ======================================================
@@ -58,6 +59,11 @@ def decide(observation: Observation, spec: Spec | None) -> Decision:
     if record.target is not None:
         return _towards_commit(observation, spec, record, active, by_number.get(record.target))
     others = [generation for generation in observation.generations if generation.number != active.number]
+    before = active.fixed.predecessor.generation if active.fixed is not None and active.fixed.predecessor else 0
+    if before > record.retired and before not in by_number:
+        # A person deleted it. Whatever it had not delivered is gone; held events must not wait for it.
+        why = f"Generation {before} is gone."
+        return _written(writes.retire(observation, record, number=before, why=why))
     if others:
         return _clear(observation, spec, record, active, others)
     return _idle(observation, spec, record, active)
@@ -107,7 +113,7 @@ def _idle(observation: Observation, spec: Spec | None, record: Record, active: O
     hold = hold or _starting(observation, spec, active)
     if count is None or hold is not None:
         return _held(hold, living=living)
-    number = next_number(observation, record)
+    number = next_number(observation, record, made)
     why = (
         f"Generation {number} with {count} shards is to take over from generation {made.number} "
         f"with {made.layout.count} ({reason})."
@@ -161,7 +167,7 @@ def _towards_commit(
             reshard=reshard_status(observation, waiting, number=number, new=None, old=active, wanted=None),
         )
     reason = why_new(spec, made, count=count) or "Requested"
-    generation = new_generation(spec, number=number, count=count, reason=reason, predecessor=made)
+    generation = new_generation(spec, number=number, count=count, reason=reason, predecessor=made, epoch=record.epoch)
     return Decision(
         actions=(EnsureGeneration(generation=generation),),
         living=living,
@@ -176,33 +182,46 @@ def _clear(
     active: ObservedGeneration,
     others: list[ObservedGeneration],
 ) -> Decision:
-    """Without a target, a lower generation is the predecessor of the active one, and a higher one was aborted."""
+    """Without a target, a lower generation was active before the active one, and a higher one was aborted."""
     living = _living(active) if spec is not None else ()
     actions: list[DeleteGeneration] = []
     reshard = None
     for other in others:
         if other.number > active.number:
             why = f"Generation {other.number} was given up before it took over."
-            if not other.deleting:
-                actions.append(DeleteGeneration(number=other.number, why=why))
-            continue
-        handover = Handover(
-            now=observation.now,
-            record=record,
-            new=active,
-            old=other,
-            overlap_seconds=_overlap(active),
-            paused=False,
-            previous=previous_reshard(observation, active.number),
-        )
-        at = None if other.deleting else stage(BEFORE_RETIREMENT, handover)
-        if at is None:
+        else:
+            why = f"Generation {active.number} has taken over from it."
             at = Stage(step=Step.RETIRING, message=f"Generation {other.number} is being deleted.")
-            if not other.deleting:
-                why = f"Generation {active.number} has taken over from it."
-                actions.append(DeleteGeneration(number=other.number, why=why))
-        reshard = reshard_status(observation, at, number=active.number, new=active, old=other, wanted=None)
+            if other.number > record.retired:
+                waiting = stage(BEFORE_RETIREMENT, _taking_over(observation, record, new=active, old=other))
+                if waiting is None:
+                    return _written(
+                        writes.retire(observation, record, number=other.number, why=why),
+                        reshard=reshard_status(
+                            observation, at, number=active.number, new=active, old=other, wanted=None
+                        ),
+                    )
+                at = waiting
+            reshard = reshard_status(observation, at, number=active.number, new=active, old=other, wanted=None)
+            if other.number > record.retired:
+                continue
+        if not other.deleting:
+            actions.append(DeleteGeneration(number=other.number, why=why))
     return Decision(actions=tuple(actions), living=living, reshard=reshard)
+
+
+def _taking_over(
+    observation: Observation, record: Record, *, new: ObservedGeneration, old: ObservedGeneration
+) -> Handover:
+    return Handover(
+        now=observation.now,
+        record=record,
+        new=new,
+        old=old,
+        overlap_seconds=_overlap(new),
+        paused=False,
+        previous=previous_reshard(observation, new.number),
+    )
 
 
 def _startable(

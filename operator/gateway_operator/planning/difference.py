@@ -28,12 +28,13 @@ def why_new(spec: Spec, active: Generation, *, count: int) -> str | None:
 
 
 def new_generation(
-    spec: Spec, *, number: int, count: int, reason: str, predecessor: Generation | None = None
+    spec: Spec, *, number: int, count: int, reason: str, predecessor: Generation | None = None, epoch: int = 1
 ) -> Generation:
     """Generation *number* as *spec* wants it now."""
     properties = spec.identify.properties
     return Generation(
         number=number,
+        epoch=epoch,
         layout=layout(spec, count),
         predecessor=(
             None if predecessor is None else Predecessor(generation=predecessor.number, layout=predecessor.layout)

@@ -7,6 +7,7 @@ that saw a later one. Where the evidence conflicts nothing is started or deleted
 
 from __future__ import annotations
 
+from gateway_operator.api.generation import Generation
 from gateway_operator.planning.health import answers
 from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation
@@ -72,16 +73,19 @@ def first_number(observation: Observation) -> int:
     return max((0, *_told(observation))) + 1
 
 
-def next_number(observation: Observation, record: Record) -> int:
-    """One past the highest number ever seen.
+def next_number(observation: Observation, record: Record, active: Generation) -> int:
+    """One past the highest number ever used.
 
-    The record alone remembers how many generations were begun: from one begin to the next it is written at least twice
-    (begin, then commit or abort), so half its epoch grows by one at least. That holds also where an aborted generation
-    has left no other trace.
+    The record alone remembers targets that were aborted and have left no other trace: each was two writes (begin and
+    abort), so their number is at most half of the writes since *active* was begun, less its own commit and the
+    retirement of its predecessor. Other writes in between only make a number be skipped.
     """
+    own = 0
+    if active.predecessor is not None:
+        own = 2 if record.retired >= active.predecessor.generation else 1
+    aborted = max(0, record.epoch - active.epoch - own) // 2
     seen = [generation.number for generation in observation.generations]
-    named = [number for number in (record.active, record.target) if number is not None]
-    return max((*seen, *named, *_told(observation), (record.epoch + 1) // 2)) + 1
+    return max((*seen, *_told(observation), record.retired, active.number + aborted)) + 1
 
 
 def _told(observation: Observation) -> list[int]:

@@ -49,6 +49,12 @@ def commit(observation: Observation, record: Record, *, target: int, why: str) -
     return _replace(observation, Change.COMMIT, changed, why)
 
 
+def retire(observation: Observation, record: Record, *, number: int, why: str) -> WriteRecord:
+    """Generation *number* and all before it are gone or may go."""
+    changed = msgspec.structs.replace(record, epoch=record.epoch + 1, retired=max(record.retired, number))
+    return _replace(observation, Change.RETIRE, changed, why)
+
+
 def _replace(observation: Observation, change: Change, record: Record, why: str) -> WriteRecord:
     if observation.record is None:
         raise ValueError("only a record that was read can be replaced")
