@@ -1,0 +1,193 @@
+"""A lane: events in order, one request in flight.
+
+    queue -> batch -> request -> acknowledged -> the next batch
+                        ^   |
+                        +---+ not acknowledged: the same batch after a pause, for as long as it takes
+                            | refused (400, 413, 422): two halves in its place, down to one payload alone
+
+What is taken out of the queue stands in ``batches`` until it is settled, so a lane whose task failed goes on with the
+same batch. The first of ``batches`` is the one in flight; more than one there are only after a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from shard_runtime import contract
+from shard_runtime.delivery.answers import Outcome, Verdict
+from shard_runtime.delivery.batches import Batch, halve, make_batch
+from shard_runtime.delivery.dead_letters import REFUSED_TRIES, DeadLetters
+from shard_runtime.delivery.events import Event
+from shard_runtime.delivery.ledger import Ledger
+from shard_runtime.delivery.receiver import Receiver
+from shard_runtime.ports import Chance, Clock
+
+FIRST_RETRY: Final = 0.1
+LONGEST_RETRY: Final = 5.0
+"""Seconds; the pause before a retry is drawn between 0 and a bound that doubles from the one to the other."""
+
+AGED: Final = "older than forward.queue.maxAgeSeconds"
+
+
+class Outlet:
+    """What the lanes of a worker share."""
+
+    def __init__(
+        self,
+        *,
+        forward: contract.ForwardConfig,
+        headers: Mapping[str, str],
+        receiver: Receiver,
+        ledger: Ledger,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        chance: Chance,
+        log: Callable[..., None],
+        settled: Callable[[], None],
+    ) -> None:
+        self.forward = forward
+        self.headers = headers
+        self.receiver = receiver
+        self.ledger = ledger
+        self.dead_letters = dead_letters
+        self.clock = clock
+        self.chance = chance
+        self.log = log
+        self.settled = settled
+        """Called when events left the queue."""
+        self.retried = 0
+        self.requests = 0
+
+
+class Lane:
+    def __init__(self, outlet: Outlet) -> None:
+        self.queue: deque[Event] = deque()
+        self.batches: deque[Batch] = deque()
+        self.idle = False
+        """Waits for an event; whoever appends one then calls :meth:`wake`."""
+        self._outlet = outlet
+        self._wakened = asyncio.Event()
+        self._closing = False
+        self._ended_at = float("-inf")
+        self._failures = 0
+        self._refusals = 0
+
+    def wake(self) -> None:
+        self.idle = False
+        self._wakened.set()
+
+    def close(self) -> None:
+        """Let :meth:`run` return once nothing is left."""
+        self._closing = True
+        self.wake()
+
+    def events(self) -> Iterator[Event]:
+        """Everything in flight and queued, in order."""
+        for batch in self.batches:
+            yield from batch.events
+        yield from self.queue
+
+    def oldest(self) -> Event | None:
+        """The oldest event in flight or queued."""
+        if self.batches:
+            return self.batches[0].events[0]
+        return self.queue[0] if self.queue else None
+
+    def expire(self, before: float) -> None:
+        """Drop what was queued earlier than *before* and is not in flight."""
+        queue, ledger = self.queue, self._outlet.ledger
+        while queue and queue[0].accepted_at < before:
+            ledger.drop(queue.popleft(), AGED)
+
+    async def run(self) -> None:
+        """Deliver until closed and empty. What it was doing when it failed or was cancelled stays to be done."""
+        while True:
+            if self.batches:
+                await self._deliver(self.batches[0])
+            elif self.queue:
+                await self._linger()
+                self._form()
+            elif self._closing:
+                return
+            else:
+                self._wakened.clear()
+                self.idle = True
+                await self._wakened.wait()
+
+    async def _linger(self) -> None:
+        """Wait for company, unless the lane was idle or a batch is full already."""
+        forward, clock = self._outlet.forward, self._outlet.clock
+        delay = forward.max_delay_milliseconds / 1000
+        now = clock.monotonic()
+        if len(self.queue) >= forward.max_batch_events or now - self._ended_at >= delay:
+            return
+        remaining = self.queue[0].accepted_at + delay - now
+        if remaining > 0:
+            await clock.sleep(remaining)
+
+    def _form(self) -> None:
+        """Take the next batch from the queue."""
+        outlet, queue, forward = self._outlet, self.queue, self._outlet.forward
+        if forward.queue.max_age_seconds is not None:
+            self.expire(outlet.clock.monotonic() - forward.queue.max_age_seconds)
+            outlet.settled()
+        if not queue:
+            return
+        single = forward.format == "single"
+        most = 1 if single else min(max(1, forward.max_batch_events), len(queue))
+        room = forward.max_batch_bytes - 2
+        events: list[Event] = []
+        while len(events) < most:
+            event = queue[0]
+            room -= len(event.payload) + len(event.session.marked_entry) + 1
+            if room < 0 and events:
+                break
+            events.append(queue.popleft())
+        self.batches.append(make_batch(events, headers=outlet.headers, single=single))
+
+    async def _deliver(self, batch: Batch) -> None:
+        outlet = self._outlet
+        outlet.requests += 1
+        verdict = await outlet.receiver.post(batch)
+        self._ended_at = outlet.clock.monotonic()
+        if verdict.outcome is Outcome.ACKNOWLEDGED:
+            outlet.ledger.acknowledged += len(batch)
+            self._done(batch)
+        elif verdict.outcome is Outcome.REFUSED and len(batch) > 1:
+            self._failures = 0
+            self.batches.popleft()
+            self.batches.extendleft(reversed(halve(batch, headers=outlet.headers)))
+            await outlet.receiver.pause(verdict.retry_after)
+        elif verdict.outcome is Outcome.REFUSED and self._give_up(batch.events[0], verdict):
+            outlet.ledger.dead_lettered += 1
+            self._done(batch)
+        else:
+            outlet.retried += 1
+            await outlet.receiver.pause(self._next_pause(verdict))
+
+    def _done(self, batch: Batch) -> None:
+        self.batches.popleft()
+        self._failures = self._refusals = 0
+        self._outlet.ledger.settle(batch.events)
+        self._outlet.settled()
+
+    def _next_pause(self, verdict: Verdict) -> float:
+        bound = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 16))
+        self._failures += 1
+        return max(self._outlet.chance.uniform(0.0, bound), verdict.retry_after)
+
+    def _give_up(self, event: Event, verdict: Verdict) -> bool:
+        """Whether *event*, refused alone, has been tried enough and is kept as a dead letter."""
+        self._refusals += 1
+        if self._refusals < REFUSED_TRIES or not self._outlet.dead_letters.keep(event, status=verdict.problem):
+            return False
+        self._outlet.log(
+            logging.ERROR,
+            f"Receiver {verdict.problem} to one payload after {self._refusals} tries; kept in the dead-letter log as "
+            f"{event.session.id}:{event.sequence} ({event.name}).",
+        )
+        return True
