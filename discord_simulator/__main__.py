@@ -1,0 +1,88 @@
+"""``python -m discord_simulator``: a Discord gateway on a local port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from discord_simulator.server import run_server
+from discord_simulator.settings import Settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m discord_simulator",
+        description="A Discord gateway for tests: REST bootstrap, websocket and a control API on one port.",
+    )
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 picks a free one and prints it")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--token", default=defaults.token, help="the only bot token that is accepted")
+    parser.add_argument(
+        "--guilds", type=int, default=defaults.guilds, help="guilds at the start (default: %(default)s)"
+    )
+    parser.add_argument("--max-concurrency", type=int, default=defaults.max_concurrency, help="identify buckets")
+    parser.add_argument("--identify-limit", type=int, default=defaults.identify_total, help="session starts a day")
+    parser.add_argument("--shards", type=int, help="recommended shard count (default: one per 1000 guilds)")
+    parser.add_argument("--shard-multiple", type=int, default=1, help="only multiples of it are legal shard counts")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
+    parser.add_argument(
+        "--heartbeat-interval",
+        type=int,
+        default=defaults.heartbeat_interval_milliseconds,
+        metavar="MILLISECONDS",
+        help="sent in HELLO (default: %(default)s)",
+    )
+    parser.add_argument("--replay-events", type=int, help="replay buffer of a session (default: Discord's formula)")
+    parser.add_argument(
+        "--session-expiry",
+        type=float,
+        default=defaults.session_expiry_seconds,
+        metavar="SECONDS",
+        help="how long a session outlives its connection (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--guild-bytes", type=int, default=defaults.guild_bytes, help="size of a GUILD_CREATE (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--message-bytes",
+        type=int,
+        default=defaults.message_bytes,
+        help="size of a MESSAGE_CREATE (default: %(default)s)",
+    )
+    return parser
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = Settings(
+        token=arguments.token,
+        guilds=arguments.guilds,
+        max_concurrency=arguments.max_concurrency,
+        identify_total=arguments.identify_limit,
+        recommended_shards=arguments.shards,
+        shard_multiple=arguments.shard_multiple,
+        heartbeat_interval_milliseconds=arguments.heartbeat_interval,
+        replay_events=arguments.replay_events,
+        session_expiry_seconds=arguments.session_expiry,
+        guild_bytes=arguments.guild_bytes,
+        message_bytes=arguments.message_bytes,
+    )
+    async with run_server(settings=settings, host=arguments.host, port=arguments.port, seed=arguments.seed) as (
+        _,
+        port,
+    ):
+        print(f"discord_simulator listens on http://{arguments.host}:{port}/api/v10", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    asyncio.run(_run(_parser().parse_args()))
+
+
+if __name__ == "__main__":
+    main()

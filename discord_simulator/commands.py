@@ -1,0 +1,156 @@
+"""What clients ask of the gateway besides a session: members, sounds, channel info, voice and presence.
+
+Replies go to the session that asked and to no other. Source: Discord, "Send Events"; docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from discord_simulator.events import Event, EventKind
+from discord_simulator.guilds import Guild, member_body
+from discord_simulator.intents import GUILD_MEMBERS
+from discord_simulator.sessions import Session
+
+if TYPE_CHECKING:
+    from discord_simulator.gateway import Gateway
+
+_CHUNK: Final = 1000
+_LARGEST_QUERY_ANSWER: Final = 100
+_ALL_MEMBERS_EVERY: Final = 30.0
+_LONGEST_NONCE: Final = 32
+
+
+class _RequestMembers(msgspec.Struct):
+    guild_id: str
+    query: str | None = None
+    limit: int = 0
+    user_ids: list[str] | str | None = None
+    nonce: str | None = None
+
+    @property
+    def echoed_nonce(self) -> dict[str, str]:
+        """An invalid nonce is silently dropped."""
+        if self.nonce is None or len(self.nonce.encode()) > _LONGEST_NONCE:
+            return {}
+        return {"nonce": self.nonce}
+
+
+class _RequestSounds(msgspec.Struct):
+    guild_ids: list[str]
+
+
+class _RequestChannelInfo(msgspec.Struct):
+    guild_id: str
+    fields: list[str] = []
+
+
+class _VoiceState(msgspec.Struct):
+    guild_id: str
+    channel_id: str | None
+    self_mute: bool = False
+    self_deaf: bool = False
+
+
+class Commands:
+    """Opcodes 3, 4, 8, 31 and 43 of sessions that are READY. Raise ``msgspec.DecodeError`` for a malformed ``d``."""
+
+    opcodes: Final = frozenset({3, 4, 8, 31, 43})
+
+    def __init__(self, *, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._all_members_at: dict[int, float] = {}
+
+    def obey(self, session: Session, opcode: int, data: msgspec.Raw) -> None:
+        if opcode == 3:
+            msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        elif opcode == 4:
+            self._voice(session, msgspec.json.decode(data, type=_VoiceState))
+        elif opcode == 8:
+            self._members(session, msgspec.json.decode(data, type=_RequestMembers))
+        elif opcode == 31:
+            request = msgspec.json.decode(data, type=_RequestSounds)
+            for guild in self._own_guilds(session, request.guild_ids):
+                body = {"soundboard_sounds": [], "guild_id": str(guild.id)}
+                self._reply(session, "SOUNDBOARD_SOUNDS", body, guild=guild)
+        else:
+            info = msgspec.json.decode(data, type=_RequestChannelInfo)
+            for guild in self._own_guilds(session, [info.guild_id]):
+                channel = {"id": str(guild.channel), **dict.fromkeys(info.fields)}
+                self._reply(session, "CHANNEL_INFO", {"guild_id": str(guild.id), "channels": [channel]}, guild=guild)
+
+    def _own_guilds(self, session: Session, ids: Iterable[str]) -> list[Guild]:
+        """Those of *ids* that the session is asked about rightly; others go unanswered."""
+        known = (self._gateway.roster.get(int(id)) for id in ids if id.isdecimal())
+        return [guild for guild in known if guild is not None and (guild.id >> 22) % session.count == session.shard]
+
+    def _members(self, session: Session, request: _RequestMembers) -> None:
+        self._gateway.truth.counters.member_requests += 1
+        for guild in self._own_guilds(session, [request.guild_id]):
+            if request.user_ids is not None:
+                wanted = {request.user_ids} if isinstance(request.user_ids, str) else set(request.user_ids)
+                found = [i for i in range(guild.members) if str(guild.id + 1000 + i) in wanted]
+                missing = sorted(wanted - {str(guild.id + 1000 + i) for i in found})
+                self._chunks(session, guild, found, {"not_found": missing, **request.echoed_nonce})
+            elif request.query == "" and request.limit == 0:
+                self._all_members(session, guild, request)
+            else:
+                limit = min(request.limit or _LARGEST_QUERY_ANSWER, _LARGEST_QUERY_ANSWER, guild.members)
+                self._chunks(session, guild, list(range(limit)), request.echoed_nonce)
+
+    def _all_members(self, session: Session, guild: Guild, request: _RequestMembers) -> None:
+        if not session.intents & GUILD_MEMBERS:
+            return
+        now = self._gateway.now()
+        self._all_members_at = {k: at for k, at in self._all_members_at.items() if now - at < _ALL_MEMBERS_EVERY}
+        asked = self._all_members_at.get(guild.id)
+        if asked is not None:
+            meta = {"guild_id": str(guild.id), **request.echoed_nonce}
+            body = {"opcode": 8, "retry_after": asked + _ALL_MEMBERS_EVERY - now, "meta": meta}
+            self._reply(session, "RATE_LIMITED", body, guild=None)
+            return
+        self._all_members_at[guild.id] = now
+        self._chunks(session, guild, list(range(guild.members)), request.echoed_nonce)
+
+    def _chunks(self, session: Session, guild: Guild, members: list[int], extra: Mapping[str, object]) -> None:
+        chunks = [members[first : first + _CHUNK] for first in range(0, len(members), _CHUNK)] or [[]]
+        for index, chunk in enumerate(chunks):
+            body: dict[str, object] = {
+                "members": [member_body(guild, i) for i in chunk],
+                "guild_id": str(guild.id),
+                "chunk_index": index,
+                "chunk_count": len(chunks),
+                **extra,
+            }
+            self._reply(session, "GUILD_MEMBERS_CHUNK", body, guild=guild)
+
+    def _voice(self, session: Session, state: _VoiceState) -> None:
+        """Own VOICE_STATE_UPDATE to all that see the guild, VOICE_SERVER_UPDATE to the asker."""
+        for guild in self._own_guilds(session, [state.guild_id]):
+            own = {
+                "user_id": str(self._gateway.application.id),
+                "session_id": session.id,
+                "guild_id": str(guild.id),
+                "channel_id": state.channel_id,
+                "self_mute": state.self_mute,
+                "self_deaf": state.self_deaf,
+            }
+            self._gateway.broadcast.emit(
+                Event(name="VOICE_STATE_UPDATE", body=msgspec.json.encode(own), guild=guild.id, kind=EventKind.VOICE)
+            )
+            if state.channel_id is not None:
+                server = {"token": "voice", "guild_id": str(guild.id), "endpoint": "voice.invalid:443"}
+                self._reply(session, "VOICE_SERVER_UPDATE", server, guild=guild)
+
+    def _reply(self, session: Session, name: str, body: object, *, guild: Guild | None) -> None:
+        session.dispatch(
+            Event(
+                name=name,
+                body=msgspec.json.encode(body),
+                guild=0 if guild is None else guild.id,
+                kind=EventKind.REPLY,
+            )
+        )

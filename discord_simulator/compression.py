@@ -1,0 +1,65 @@
+"""How payloads become websocket messages: one encoder per connection, whose context lives as long as it does.
+
+zstd-stream: one zstd frame that never ends and carries no content size, one message per payload. zlib-stream: one
+deflate stream, each payload ended by a sync flush (``00 00 ff ff``). Payload compression (IDENTIFY's ``compress``):
+some payloads as zlib blobs of their own. Source: Discord, "Encoding and Compression".
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, Protocol
+
+import zstandard
+
+_BLOB_FROM_BYTES: Final = 1024
+
+
+class Encoder(Protocol):
+    def encode(self, payload: bytes) -> tuple[bytes, bool]:
+        """The message's bytes, and whether it is a binary one."""
+        ...
+
+
+class PlainEncoder:
+    def encode(self, payload: bytes) -> tuple[bytes, bool]:
+        return payload, False
+
+
+class PayloadEncoder:
+    """Large payloads as zlib blobs, small ones as text."""
+
+    def encode(self, payload: bytes) -> tuple[bytes, bool]:
+        if len(payload) < _BLOB_FROM_BYTES:
+            return payload, False
+        return zlib.compress(payload), True
+
+
+class ZlibStreamEncoder:
+    def __init__(self) -> None:
+        self._stream = zlib.compressobj(6)
+
+    def encode(self, payload: bytes) -> tuple[bytes, bool]:
+        return self._stream.compress(payload) + self._stream.flush(zlib.Z_SYNC_FLUSH), True
+
+
+class ZstdStreamEncoder:
+    # A window of 128 KiB keeps a context under 1 MB, so that hundreds of connections fit into one process.
+    _PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(1, window_log=17)
+
+    def __init__(self) -> None:
+        self._stream = zstandard.ZstdCompressor(compression_params=self._PARAMETERS).compressobj()
+
+    def encode(self, payload: bytes) -> tuple[bytes, bool]:
+        return self._stream.compress(payload) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), True
+
+
+def encoder(compress: str | None) -> Encoder:
+    """The encoder for the query's ``compress``. Raises ``ValueError`` for a value that Discord does not know."""
+    if compress is None:
+        return PlainEncoder()
+    if compress == "zstd-stream":
+        return ZstdStreamEncoder()
+    if compress == "zlib-stream":
+        return ZlibStreamEncoder()
+    raise ValueError(f'compress "{compress}" is not one of zlib-stream, zstd-stream')
