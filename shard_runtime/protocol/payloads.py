@@ -1,0 +1,194 @@
+"""The payloads we send, and the insides of the few that we read.
+
+Discord closes with 4002 what is longer than 4096 bytes.
+https://discord.com/developers/docs/events/gateway-events#send-events
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from shard_runtime.contract import IdentifyOptions
+from shard_runtime.protocol.envelope import UnreadableError, snowflake
+from shard_runtime.protocol.opcodes import Opcode
+
+LONGEST_SENT: Final = 4096
+"""Bytes."""
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    op: int
+    d: object
+
+
+class _Properties(msgspec.Struct, frozen=True):
+    os: str
+    browser: str
+    device: str
+
+
+class _Identify(msgspec.Struct, frozen=True, omit_defaults=True):
+    token: str
+    properties: _Properties
+    intents: int
+    shard: tuple[int, int]
+    large_threshold: int | None = None
+    presence: msgspec.Raw | None = None
+    capabilities: int | None = None
+    compress: bool = False
+
+
+class _Resume(msgspec.Struct, frozen=True):
+    token: str
+    session_id: str
+    seq: int
+
+
+def identify(
+    *,
+    token: str,
+    shard: int,
+    shard_count: int,
+    intents: int,
+    options: IdentifyOptions,
+    compress: bool = False,
+) -> bytes:
+    """IDENTIFY. *compress* asks for payload compression, which is not that of the transport."""
+    properties = options.properties
+    return msgspec.json.encode(
+        _Sent(
+            Opcode.IDENTIFY,
+            _Identify(
+                token=token,
+                properties=_Properties(properties.os, properties.browser, properties.device),
+                intents=intents,
+                shard=(shard, shard_count),
+                large_threshold=options.large_threshold,
+                presence=options.presence,
+                capabilities=options.capabilities,
+                compress=compress,
+            ),
+        )
+    )
+
+
+def resume(*, token: str, session_id: str, sequence: int) -> bytes:
+    """RESUME; Discord replays what came after *sequence*."""
+    return msgspec.json.encode(_Sent(Opcode.RESUME, _Resume(token, session_id, sequence)))
+
+
+def heartbeat(sequence: int | None) -> bytes:
+    return b'{"op":1,"d":null}' if sequence is None else b'{"op":1,"d":%d}' % sequence
+
+
+def presence_update(presence: msgspec.Raw) -> bytes:
+    """Op 3; *presence* is Discord's object as it is."""
+    return msgspec.json.encode(_Sent(Opcode.PRESENCE_UPDATE, presence))
+
+
+class _VoiceState(msgspec.Struct, frozen=True):
+    guild_id: str
+    channel_id: str | None
+    self_mute: bool
+    self_deaf: bool
+
+
+def voice_state_update(*, guild: int, channel: int | None, self_mute: bool = False, self_deaf: bool = False) -> bytes:
+    """Op 4: join or move to *channel*, None to leave."""
+    state = _VoiceState(str(guild), None if channel is None else str(channel), self_mute, self_deaf)
+    return msgspec.json.encode(_Sent(Opcode.VOICE_STATE_UPDATE, state))
+
+
+# --- What we read ---------------------------------------------------------------------------------------------------
+
+
+class _HelloBody(msgspec.Struct, frozen=True):
+    heartbeat_interval: float
+
+
+class _Hello(msgspec.Struct, frozen=True):
+    d: _HelloBody
+
+
+class _InvalidSession(msgspec.Struct, frozen=True):
+    d: object = None
+
+
+class _GuildStub(msgspec.Struct, frozen=True):
+    id: str | int
+
+
+class _ReadyBody(msgspec.Struct, frozen=True):
+    session_id: str
+    resume_gateway_url: str | None = None
+    guilds: list[_GuildStub] = []
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    d: _ReadyBody
+
+
+class _GuildBody(msgspec.Struct, frozen=True):
+    id: str | int
+    unavailable: bool | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Guild(msgspec.Struct, frozen=True):
+    d: _GuildBody
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shard keeps of READY."""
+
+    session_id: str
+    resume_url: str | None
+    guilds: frozenset[int]
+
+
+class GuildNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What GUILD_CREATE and GUILD_DELETE say about the guild's being there."""
+
+    guild: int
+    unavailable: bool | None
+    """None where Discord left the key out, which tells a join from a load and a leave from an outage."""
+
+
+def read_hello(payload: bytes) -> float:
+    """The heartbeat interval in seconds. Raises :class:`UnreadableError` when it is missing or not positive."""
+    interval = _read(payload, _Hello).d.heartbeat_interval / 1000
+    if not interval > 0:
+        raise UnreadableError(f"HELLO with a heartbeat interval of {interval} s")
+    return interval
+
+
+def read_invalid_session(payload: bytes) -> bool:
+    """Whether Discord says that the session can be resumed."""
+    return _read(payload, _InvalidSession).d is True
+
+
+def read_ready(payload: bytes) -> Ready:
+    """Raises :class:`UnreadableError` for a READY without a session id."""
+    body = _read(payload, _Ready).d
+    return Ready(
+        session_id=body.session_id,
+        resume_url=body.resume_gateway_url or None,
+        guilds=frozenset(snowflake(guild.id) for guild in body.guilds),
+    )
+
+
+def read_guild_news(payload: bytes) -> GuildNews:
+    body = _read(payload, _Guild).d
+    unavailable = body.unavailable
+    return GuildNews(guild=snowflake(body.id), unavailable=None if unavailable is msgspec.UNSET else bool(unavailable))
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+def _read(payload: bytes, into: type[_Struct]) -> _Struct:
+    try:
+        return msgspec.json.decode(payload, type=into)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnreadableError(f"not what Discord documents: {error}") from None

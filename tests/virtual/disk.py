@@ -1,0 +1,82 @@
+"""A disk in memory that can lose what was not synced, fill up, and fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class VirtualDisk:
+    """:class:`~shard_runtime.ports.Disk` of one machine, which outlives the processes that use it.
+
+    ``write`` reaches the platter; ``write_soon`` the page cache, which survives the death of a process but not
+    :meth:`power_cut`. What was removed comes back by a power cut unless :meth:`sync` came between.
+    """
+
+    _durable: dict[Path, bytes] = field(default_factory=dict)
+    _cached: dict[Path, bytes] = field(default_factory=dict)
+    fail_reads: OSError | None = None
+    """Raised by each read while set."""
+    fail_writes: OSError | None = None
+    """Raised by each write while set, before anything changes; ``OSError(errno.ENOSPC, ...)`` is a full disk."""
+    writes: int = 0
+    """How many writes of both kinds succeeded."""
+
+    def read(self, path: Path) -> bytes | None:
+        if self.fail_reads is not None:
+            raise self.fail_reads
+        return self._cached.get(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.write_soon(path, data)
+        self._durable[path] = data
+
+    def write_soon(self, path: Path, data: bytes) -> None:
+        if self.fail_writes is not None:
+            raise self.fail_writes
+        self._cached[path] = bytes(data)
+        self.writes += 1
+
+    def remove(self, path: Path) -> None:
+        self._cached.pop(path, None)
+
+    def sync(self) -> None:
+        """Everything cached becomes durable."""
+        self._durable = dict(self._cached)
+
+    def power_cut(self) -> None:
+        """What was not synced is gone."""
+        self._cached = dict(self._durable)
+
+    def wipe(self) -> None:
+        """A new, empty disk: the pod was deleted and had no volume."""
+        self._cached, self._durable = {}, {}
+
+    def files(self) -> list[Path]:
+        return sorted(self._cached)
+
+
+class DiskOfProcess:
+    """A process's view of its machine's disk: silent once the process is dead, whatever its ``finally`` blocks try."""
+
+    def __init__(self, disk: VirtualDisk) -> None:
+        self._disk: VirtualDisk | None = disk
+
+    def die(self) -> None:
+        self._disk = None
+
+    def read(self, path: Path) -> bytes | None:
+        return None if self._disk is None else self._disk.read(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self._disk is not None:
+            self._disk.write(path, data)
+
+    def write_soon(self, path: Path, data: bytes) -> None:
+        if self._disk is not None:
+            self._disk.write_soon(path, data)
+
+    def remove(self, path: Path) -> None:
+        if self._disk is not None:
+            self._disk.remove(path)
