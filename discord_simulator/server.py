@@ -65,6 +65,9 @@ class Server:
 
     # --- Turns --------------------------------------------------------------------------------------------------------
 
+    def _note_written(self, transport: SocketTransport) -> None:
+        self._written.append(transport)
+
     def settle(self) -> None:
         """Do what is due, write out what was gathered, and wake up when there is more to do.
 
@@ -110,7 +113,7 @@ class Server:
         await socket.prepare(request)
         if request.transport is None:
             return socket
-        transport = SocketTransport(socket=socket, transport=request.transport, written_to=self._written.append)
+        transport = SocketTransport(socket=socket, transport=request.transport, written_to=self._note_written)
         connection = self.gateway.connection_opened(
             transport,
             url=rest.websocket_url(received),
