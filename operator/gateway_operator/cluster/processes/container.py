@@ -114,6 +114,11 @@ class Container:
             log.warning("pod %s did not end within %g s and is killed", self.name, grace_seconds)
             signal_group(pid, signal.SIGKILL)
 
+    def kill(self) -> None:
+        """End the process and its group at once; only after :meth:`stop`, or it is started again."""
+        if self.pid is not None:
+            signal_group(self.pid, signal.SIGKILL)
+
     async def _run_once(self, start: Start) -> int:
         """Run the process to its end; whatever ends this call ends the process and its group."""
         _set_aside(start.log)

@@ -93,6 +93,11 @@ class Kubelet:
         self._stopping = True
         self._changed.set()
 
+    def kill(self) -> None:
+        """End all pods now, without grace: a person is waiting."""
+        for container in self._containers.values():
+            container.kill()
+
     # --- One pass ---------------------------------------------------------------------------------------------------
 
     def _pass(self, group: asyncio.TaskGroup) -> None:

@@ -1,0 +1,69 @@
+"""All of the operator but where its events come from, put together once for Kubernetes and for ``dgw local``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gateway_operator.cluster.port import Cluster
+from gateway_operator.discord_api import DiscordApi
+from gateway_operator.identify.clients import GateClients
+from gateway_operator.identify.server import GateRoutes
+from gateway_operator.planning.actions import Plan
+from gateway_operator.ports import Chance, Clock, HttpClient
+from gateway_operator.reconcile.act import Actor
+from gateway_operator.reconcile.discord import DiscordReader
+from gateway_operator.reconcile.fleet import Fleet
+from gateway_operator.reconcile.pods import PodCalls
+from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
+from gateway_operator.resources.settings import RuntimeSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """The parts, wired."""
+
+    fleet: Fleet
+    clients: GateClients
+    gate: GateRoutes
+
+    @classmethod
+    def assemble(
+        cls,
+        *,
+        cluster: Cluster,
+        http: HttpClient,
+        clock: Clock,
+        chance: Chance,
+        settings: Callable[[], RuntimeSettings],
+        incarnation: str,
+        silent_start: bool = True,
+        pace: float = 1.0,
+        on_pass: Callable[[GatewayKey, Plan], None] | None = None,
+    ) -> ControlPlane:
+        """*incarnation* is new with each life of the operator. *silent_start* False: no operator gave identify permits
+        before this one, so that its gate need not wait for those it does not know of.
+        """
+        pods = PodCalls(http)
+        clients = GateClients(clock=clock, incarnation=incarnation, silent=silent_start)
+        reconciler = Reconciler(
+            cluster=cluster,
+            pods=pods,
+            actor=Actor(cluster=cluster, pods=pods),
+            discord=DiscordReader(api=DiscordApi(http), clock=clock, chance=chance),
+            clients=clients,
+            clock=clock,
+            settings=settings,
+            pace=pace,
+            on_pass=on_pass,
+        )
+        fleet = Fleet(reconciler=reconciler, cluster=cluster, chance=chance)
+        return cls(fleet=fleet, clients=clients, gate=GateRoutes(clients=clients, on_refused=fleet.wake))
+
+    def metrics(self) -> Iterable[tuple[str, str, str, float]]:
+        """Name, type, help and value of each of the operator's metrics."""
+        prefix = "discord_gateway_operator_"
+        yield prefix + "gateways", "gauge", "Gateways that are looked after.", float(len(self.fleet.gateways))
+        yield prefix + "passes_total", "counter", "Passes over gateways.", float(self.fleet.passes)
+        yield prefix + "pass_failures_total", "counter", "Passes that failed.", float(self.fleet.failures)
+        yield prefix + "permits_total", "counter", "Identify permits given.", float(self.clients.permits)

@@ -1,0 +1,153 @@
+"""Whom the gate serves: each gateway with its bearer token, its application and the generations that may identify.
+
+The reconcile loop renews this on every pass; the gate's HTTP reads it. So a permit is given only to a generation that
+the record names, and whoever has another gateway's token gets nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+
+from gateway_operator.identify.gate import (
+    SILENCE_SECONDS,
+    Answer,
+    Ask,
+    IdentifyGate,
+    Limits,
+    Refused,
+    ShardKey,
+    Urgency,
+)
+from gateway_operator.ports import Clock
+from shard_runtime.contract import Permit, PermitOutcome, PermitRequest, PermitResult, PermitWait
+
+log = logging.getLogger(__name__)
+
+MOUNT_LAG_SECONDS: Final = 90.0
+"""A pod may use a token this long after the Secret holds another one: mounts follow within 75 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateClient:
+    """A gateway as the gate knows it."""
+
+    namespace: str
+    gateway: str
+    bearer: str = field(repr=False)
+    """What its pods authenticate with."""
+    bot_token: str = field(repr=False)
+    """A fingerprint, empty while there is no token; only compared with the one of the pass before."""
+    application: str | None
+    """None while Discord has not said whose token it is."""
+    active: int | None
+    target: int | None
+    reserve: int
+    """Session starts that a reshard must leave."""
+    stopped: str | None = None
+    """Why no session may be started, whatever the gate says."""
+
+
+class GateClients:
+    """The gate and whom it serves. To be used from one event loop."""
+
+    def __init__(self, *, clock: Clock, incarnation: str, silent: bool = True) -> None:
+        """*silent* False: nobody gave permits before this gate, so it need not wait for those it does not know."""
+        self._clock = clock
+        started = clock.monotonic() - (0.0 if silent else SILENCE_SECONDS)
+        self._gate = IdentifyGate(now=started, incarnation=incarnation)
+        self._clients: dict[tuple[str, str], GateClient] = {}
+        self._token_changed: dict[tuple[str, str], float] = {}
+        self.permits = 0
+        """How many permits were given."""
+
+    # --- Told by the reconcile loop ----------------------------------------------------------------------------------
+
+    def put(self, client: GateClient) -> None:
+        """Serve the gateway as it is now."""
+        key = (client.namespace, client.gateway)
+        before = self._clients.get(key)
+        if before is not None and not client.bot_token:  # not readable just now, which is no change
+            client = replace(client, bot_token=before.bot_token)
+        if before is not None and before.bot_token and before.bot_token != client.bot_token:
+            log.info("%s: the Secret holds another bot token", client.gateway)
+            self._token_changed[key] = self._clock.monotonic()
+            self._gate.token_changed(*key)
+        self._clients[key] = client
+
+    def remove(self, namespace: str, gateway: str) -> None:
+        self._clients.pop((namespace, gateway), None)
+        self._token_changed.pop((namespace, gateway), None)
+        self._gate.token_changed(namespace, gateway)
+
+    def limits_read(self, application: str, limits: Limits) -> None:
+        self._gate.limits_read(self._clock.monotonic(), application, limits)
+
+    def remaining(self, application: str) -> int | None:
+        """Session starts left, permits that Discord may not have counted yet subtracted."""
+        return self._gate.remaining(self._clock.monotonic(), application)
+
+    def refused(self, namespace: str, gateway: str) -> str | None:
+        """Why the gateway's identifies are stopped since a session was refused; None while they are not."""
+        return self._gate.stopped(namespace, gateway)
+
+    # --- Asked by pods -----------------------------------------------------------------------------------------------
+
+    def get(self, namespace: str, gateway: str) -> GateClient | None:
+        return self._clients.get((namespace, gateway))
+
+    def authenticated(self, bearer: str) -> GateClient | None:
+        """The gateway whose bearer token it is; every one is compared, in constant time each."""
+        found = None
+        for client in self._clients.values():
+            if hmac.compare_digest(client.bearer.encode(), bearer.encode(errors="surrogateescape")):
+                found = client
+        return found
+
+    def request(self, client: GateClient, wish: PermitRequest) -> Answer:
+        """Give a permit, or say why not (:class:`Refused`) or when to ask again."""
+        if wish.generation == client.active:
+            urgency = Urgency.RECOVERY
+        elif wish.generation == client.target:
+            urgency = Urgency.RESHARD
+        else:
+            return Refused(reason=f"Generation {wish.generation} is neither active nor the target.")
+        if client.stopped is not None:
+            return Refused(reason=client.stopped)
+        if client.application is None:
+            return PermitWait(retry_after_milliseconds=1000, reason="Discord has not said yet whose token it is.")
+        ask = Ask(
+            application=client.application,
+            key=ShardKey(client.namespace, client.gateway, wish.generation, wish.shard),
+            pod_uid=wish.pod_uid,
+            urgency=urgency,
+            reserve=client.reserve,
+        )
+        answer = self._gate.request(self._clock.monotonic(), ask)
+        if isinstance(answer, Permit):
+            self.permits += 1
+            log.debug(
+                "%s: permit %s for shard %d of generation %d", client.gateway, answer.id, wish.shard, wish.generation
+            )
+        return answer
+
+    def result(self, client: GateClient, permit_id: str, result: PermitResult) -> bool:
+        """Take note of what became of a permit; True when it was refused for its token, which a pass should see."""
+        key = (client.namespace, client.gateway)
+        changed = self._token_changed.get(key, float("-inf"))
+        if result.outcome is PermitOutcome.TOKEN_REFUSED and self._clock.monotonic() < changed + MOUNT_LAG_SECONDS:
+            # The pod may still have had the token of before, and the new one must not be stopped for it.
+            result = msgspec.structs.replace(result, outcome=PermitOutcome.REJECTED)
+        known = self._gate.result(
+            self._clock.monotonic(), permit_id, result, namespace=client.namespace, gateway=client.gateway
+        )
+        refused = known and result.outcome is PermitOutcome.TOKEN_REFUSED
+        if refused:
+            log.error(
+                "%s: Discord refused the bot token (4004); no session is started before the Secret changes", key[1]
+            )
+        return refused

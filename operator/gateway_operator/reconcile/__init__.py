@@ -1,0 +1,1 @@
+"""The loop that keeps one gateway as its spec wants it: observe, plan, apply, write status, wait."""

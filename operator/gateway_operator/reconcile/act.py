@@ -1,0 +1,146 @@
+"""Carries out what the planner decided, one action after the other; each may be done again."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
+from gateway_operator.api.spec import Spec
+from gateway_operator.cluster.port import (
+    CONFIG_MAP,
+    STATEFUL_SET,
+    AlreadyExistsError,
+    Cluster,
+    ConflictError,
+    NotFoundError,
+    UncertainError,
+)
+from gateway_operator.planning.actions import (
+    Action,
+    Change,
+    DeleteGeneration,
+    EnsureGeneration,
+    EnsureShared,
+    PushRecord,
+    RefreshDiscord,
+    TouchPods,
+    WriteRecord,
+)
+from gateway_operator.reconcile.observe import Parsed, World
+from gateway_operator.reconcile.pods import PodAddress, PodCalls
+from gateway_operator.reconcile.tokens import ensure_auth
+from gateway_operator.resources.configmaps import record_config_map
+from gateway_operator.resources.naming import EPOCH_ANNOTATION, pod_name, statefulset_name
+from gateway_operator.resources.settings import RuntimeSettings
+from gateway_operator.resources.shared import shared_manifests
+from gateway_operator.resources.statefulset import generation_manifests
+
+log = logging.getLogger(__name__)
+
+REASONS: Final = {
+    Change.CREATE: "GenerationStarted",
+    Change.HONOUR: "WishesNoted",
+    Change.BEGIN: "ReshardStarted",
+    Change.ABORT: "ReshardAborted",
+    Change.COMMIT: "ReshardCommitted",
+    Change.RETIRE: "GenerationRetired",
+}
+"""Event reasons of the record's writes."""
+
+
+def new_token() -> str:
+    """A bearer token."""
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the actions of one pass are about."""
+
+    gateway: Parsed
+    spec: Spec | None
+    """None for a spec that cannot be read; what is built from it is left as it is."""
+    world: World
+    settings: RuntimeSettings
+
+
+class Actor:
+    """Applies actions through the cluster port and to pods."""
+
+    def __init__(self, *, cluster: Cluster, pods: PodCalls, make_token: Callable[[], str] = new_token) -> None:
+        self._cluster = cluster
+        self._pods = pods
+        self._make_token = make_token
+
+    async def perform(self, action: Action, site: Site, *, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Do one action; *refresh* reads Discord anew. Raises ``ClusterError``.
+
+        A record that somebody else wrote first, or whose write had no answer, is no error: the next pass reads it.
+        """
+        match action:
+            case WriteRecord():
+                await self._write_record(action, site)
+            case EnsureShared() | EnsureGeneration():
+                if site.spec is not None:
+                    await self._ensure(action, site.spec, site)
+            case DeleteGeneration():
+                await self._delete_generation(action, site)
+            case PushRecord():
+                addresses = _addresses(site.world, action.generation, action.pods)
+                if site.world.auth is not None:
+                    await self._pods.push_record(addresses, action.record, token=site.world.auth.operator)
+            case TouchPods():
+                metadata = site.gateway.metadata
+                for index in action.pods:
+                    name = pod_name(metadata.name, action.generation, index)
+                    await self._cluster.touch_pod(metadata.namespace, name, EPOCH_ANNOTATION, str(action.epoch))
+            case RefreshDiscord():
+                await refresh()
+
+    async def _ensure(self, action: EnsureShared | EnsureGeneration, spec: Spec, site: Site) -> None:
+        owner = site.gateway.metadata
+        if isinstance(action, EnsureGeneration):
+            manifests = generation_manifests(owner, spec, action.generation, site.settings)
+        else:
+            await ensure_auth(self._cluster, owner, new_token=self._make_token)
+            manifests = shared_manifests(owner, spec)
+        for manifest in manifests:
+            await self._cluster.apply(manifest)
+
+    async def _write_record(self, action: WriteRecord, site: Site) -> None:
+        metadata = site.gateway.metadata
+        manifest = record_config_map(metadata, action.record, resource_version=action.resource_version)
+        try:
+            if action.resource_version is None:
+                await self._cluster.create(manifest)
+            else:
+                await self._cluster.replace(manifest)
+        except (AlreadyExistsError, ConflictError, NotFoundError) as error:
+            log.warning("%s: the record was not written, it is not what was read: %s", metadata.name, error)
+            return
+        except UncertainError as error:
+            log.warning("%s: the record may or may not have been written, reading it back: %s", metadata.name, error)
+            return
+        log.info("%s: %s", metadata.name, action.why)
+        await self._cluster.emit_event(
+            regarding=site.gateway.manifest,
+            reason=REASONS[action.change],
+            message=action.why,
+            warning=action.change is Change.ABORT,
+        )
+
+    async def _delete_generation(self, action: DeleteGeneration, site: Site) -> None:
+        metadata = site.gateway.metadata
+        log.info("%s: deleting generation %d: %s", metadata.name, action.number, action.why)
+        await self._cluster.delete(STATEFUL_SET, metadata.namespace, statefulset_name(metadata.name, action.number))
+        labels = {GATEWAY_LABEL: metadata.name, GENERATION_LABEL: str(action.number)}
+        for config in await self._cluster.select(CONFIG_MAP, metadata.namespace, labels):
+            await self._cluster.delete(CONFIG_MAP, metadata.namespace, config["metadata"]["name"])
+
+
+def _addresses(world: World, generation: int, indices: tuple[int, ...]) -> list[PodAddress]:
+    return [world.addresses[generation, index] for index in indices if (generation, index) in world.addresses]

@@ -1,0 +1,245 @@
+"""One pass over one gateway, and what is remembered between passes (nothing that a restart would miss)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway_operator.api.status import Status
+from gateway_operator.cluster.port import Cluster
+from gateway_operator.discord_api import token_fingerprint
+from gateway_operator.identify.clients import GateClient, GateClients
+from gateway_operator.identify.gate import Limits
+from gateway_operator.planning.actions import Plan, RefreshDiscord
+from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
+from gateway_operator.planning.plan import plan
+from gateway_operator.ports import Clock
+from gateway_operator.reconcile.act import Actor, Site
+from gateway_operator.reconcile.discord import DiscordReader, Reading
+from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
+from gateway_operator.reconcile.pods import PodCalls
+from gateway_operator.reconcile.tokens import BotToken, read_bot_token
+from gateway_operator.resources.settings import RuntimeSettings
+
+log = logging.getLogger(__name__)
+
+GAUGE_SECONDS: Final = 60.0
+"""Gauges of an unchanged gateway are written at most this often."""
+GONE_SECONDS: Final = 30.0
+AGAIN_LIMIT: Final = 10
+"""Passes in a row that may follow each other at once; more would be a loop that makes no progress."""
+BREATH_SECONDS: Final = 1.0
+
+GatewayKey = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one gateway's passes leave for the next."""
+
+    status: Status | None = None
+    written: Status | None = None
+    gauges_written: float = float("-inf")
+    in_a_row: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """The outcome of one pass."""
+
+    wait_seconds: float
+    """Until the next one, unless something changes before."""
+    plan: Plan | None = field(default=None)
+    """None when the gateway is gone."""
+
+
+class Reconciler:
+    """Observes, plans, applies and writes status for all gateways of one operator, one pass at a time each."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        pods: PodCalls,
+        actor: Actor,
+        discord: DiscordReader,
+        clients: GateClients,
+        clock: Clock,
+        settings: Callable[[], RuntimeSettings],
+        pace: float = 1.0,
+        on_pass: Callable[[GatewayKey, Plan], None] | None = None,
+    ) -> None:
+        """*pace* scales how long a pass waits while a gateway is not at rest; *on_pass* sees every plan."""
+        self._cluster = cluster
+        self._pods = pods
+        self._actor = actor
+        self._discord = discord
+        self._clients = clients
+        self._clock = clock
+        self._settings = settings
+        self._pace = pace
+        self._on_pass = on_pass
+        self._memories: dict[GatewayKey, _Memory] = {}
+
+    async def pass_over(self, namespace: str, name: str) -> Pass:
+        """One pass. Raises :class:`ClusterError` where the cluster does not let it end."""
+        gateway = await read_gateway(self._cluster, namespace, name)
+        if gateway is None:
+            self.forget(namespace, name)
+            return Pass(wait_seconds=GONE_SECONDS)
+        key = (namespace, name)
+        memory = self._memories.setdefault(key, _Memory(written=gateway.status))
+        world = await read_world(self._cluster, self._pods, gateway.metadata)
+        token = (
+            BotToken(observed=None)
+            if gateway.spec is None
+            else await read_bot_token(self._cluster, namespace, gateway.spec)
+        )
+        reading = await self._read_discord(gateway, token)
+        gauges_due = self._clock.monotonic() - memory.gauges_written >= GAUGE_SECONDS
+        observation = self._observation(gateway, world, token, reading, memory, gauges_due=gauges_due)
+        self._tell_gate(gateway, world, token, reading)
+        planned = plan(observation)
+        site = Site(gateway=gateway, spec=gateway.spec, world=world, settings=self._settings_of(gateway))
+
+        async def refresh() -> None:
+            await self._read_discord(gateway, token, fresh=True)
+
+        for action in planned.actions:
+            await self._actor.perform(action, site, refresh=refresh)
+        memory.status = planned.status
+        await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
+        if self._on_pass is not None:
+            self._on_pass(key, planned)
+        return Pass(wait_seconds=self._wait(memory, planned), plan=planned)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The gateway is gone: its pods get no more permits, and nothing is remembered."""
+        self._memories.pop((namespace, name), None)
+        self._clients.remove(namespace, name)
+        self._discord.forget(namespace, name)
+
+    # --- Observing ---------------------------------------------------------------------------------------------------
+
+    async def _read_discord(self, gateway: Parsed, token: BotToken, *, fresh: bool = False) -> Reading:
+        if gateway.spec is None or token.value is None:
+            return Reading()
+        metadata = gateway.metadata
+        return await self._discord.read(
+            metadata.namespace, metadata.name, api_url=gateway.spec.api_url, token=token.value, fresh=fresh
+        )
+
+    def _observation(
+        self,
+        gateway: Parsed,
+        world: World,
+        token: BotToken,
+        reading: Reading,
+        memory: _Memory,
+        *,
+        gauges_due: bool,
+    ) -> Observation:
+        return Observation(
+            now=int(self._clock.unix() * 1000),
+            metadata=gateway.metadata,
+            spec=gateway.spec,
+            problems=gateway.problems,
+            record=world.record,
+            generations=world.generations,
+            secret=token.observed,
+            discord=self._discord_info(reading),
+            discord_problem=self._refused(gateway, token) or reading.problem,
+            previous=gateway.status if memory.status is None else memory.status,
+            gauges_due=gauges_due,
+        )
+
+    def _discord_info(self, reading: Reading) -> DiscordInfo | None:
+        if reading.bot is None or reading.application is None:
+            return None
+        limit = reading.bot.session_start_limit
+        self._clients.limits_read(
+            reading.application,
+            Limits(
+                total=limit.total,
+                remaining=limit.remaining,
+                reset_at=reading.read_monotonic + limit.reset_after / 1000,
+                max_concurrency=limit.max_concurrency,
+                read_at=reading.read_monotonic,
+            ),
+        )
+        remaining = self._clients.remaining(reading.application)
+        return DiscordInfo(
+            recommended_shards=reading.bot.shards,
+            total=limit.total,
+            remaining=limit.remaining if remaining is None else remaining,
+            reset_at=reading.read_at + limit.reset_after,
+            max_concurrency=limit.max_concurrency,
+            read_at=reading.read_at,
+        )
+
+    def _refused(self, gateway: Parsed, token: BotToken) -> DiscordProblem | None:
+        """A session was refused (4004), and the Secret has not changed since."""
+        metadata = gateway.metadata
+        reason = self._clients.refused(metadata.namespace, metadata.name)
+        if reason is None or token.observed is None:
+            return None
+        return refused_by_session(
+            f"{reason} Put the present one into Secret {metadata.namespace}/{token.observed.name}."
+        )
+
+    # --- Telling others ----------------------------------------------------------------------------------------------
+
+    def _tell_gate(self, gateway: Parsed, world: World, token: BotToken, reading: Reading) -> None:
+        """Who may ask for identify permits, and for which generations."""
+        metadata, auth = gateway.metadata, world.auth
+        record = world.record.record if world.record is not None else None
+        if auth is None or record is None:
+            return
+        self._clients.put(
+            GateClient(
+                namespace=metadata.namespace,
+                gateway=metadata.name,
+                bearer=auth.operator,
+                bot_token="" if token.value is None else token_fingerprint(token.value),
+                application=reading.application,
+                active=record.active,
+                target=record.target,
+                reserve=0 if gateway.spec is None else gateway.spec.reshard.identify_reserve,
+                stopped=_why_stopped(token, self._refused(gateway, token) or reading.problem),
+            )
+        )
+
+    async def _write_status(self, key: GatewayKey, memory: _Memory, status: Status, *, gauges_due: bool) -> None:
+        if status == memory.written:
+            return
+        await self._cluster.update_status(*key, status.manifest())
+        memory.written = status
+        if gauges_due:
+            memory.gauges_written = self._clock.monotonic()
+
+    def _settings_of(self, gateway: Parsed) -> RuntimeSettings:
+        metadata = gateway.metadata
+        pattern = self._cluster.sibling_pattern(metadata.namespace, metadata.name)
+        settings = self._settings()
+        return settings if pattern is None else replace(settings, pod_url=pattern)
+
+    def _wait(self, memory: _Memory, planned: Plan) -> float:
+        if not planned.again:
+            memory.in_a_row = 0
+            return planned.wake_after_seconds * (self._pace if planned.wake_after_seconds < GONE_SECONDS else 1.0)
+        memory.in_a_row += 1
+        if memory.in_a_row > AGAIN_LIMIT or any(isinstance(action, RefreshDiscord) for action in planned.actions):
+            return BREATH_SECONDS * min(self._pace, 1.0)
+        return 0.0
+
+
+def _why_stopped(token: BotToken, problem: DiscordProblem | None) -> str | None:
+    """Why no session may be started at all, None if they may."""
+    if token.value is None:
+        return "There is no bot token to identify with."
+    if problem is not None and problem.kind is DiscordTrouble.TOKEN_REFUSED:
+        return problem.message
+    return None

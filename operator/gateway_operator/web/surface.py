@@ -1,0 +1,62 @@
+"""Serves the operator's HTTP: probes and metrics for anyone, whatever else other parts add for those with a token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from aiohttp import web
+
+log = logging.getLogger(__name__)
+
+LONGEST_BODY_BYTES: Final = 256 << 10
+SHUTDOWN_SECONDS: Final = 2.0
+
+Metrics = Callable[[], Iterable[tuple[str, str, str, float]]]
+"""Gives name, type (counter or gauge), help and value of each metric."""
+
+
+class Surface:
+    """One listening socket for the life of the operator."""
+
+    def __init__(self, *, ready: Callable[[], bool], metrics: Metrics, routes: Iterable[web.RouteDef] = ()) -> None:
+        self._ready = ready
+        self._metrics = metrics
+        self._app = web.Application(client_max_size=LONGEST_BODY_BYTES)
+        self._app.add_routes(
+            [
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._show_metrics),
+                *routes,
+            ]
+        )
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; port 0 takes a free one. Returns the port. Raises ``OSError``."""
+        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready = self._ready()
+        return web.Response(status=200 if ready else 503, text="ok\n" if ready else "starting\n")
+
+    async def _show_metrics(self, _request: web.Request) -> web.Response:
+        lines: list[str] = []
+        for name, kind, text, value in self._metrics():
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
