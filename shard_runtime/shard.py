@@ -194,8 +194,7 @@ class Shard:
     def _do(self, actions: list[act.Action], payload: bytes = b"") -> None:
         for action in actions:
             self._carry_out(action, payload)
-        if actions:
-            self._due.set()
+        self._due.set()  # also without actions: what is due next may have changed
 
     def _carry_out(self, action: act.Action, payload: bytes) -> None:
         shard, sink = self._id, self._sink

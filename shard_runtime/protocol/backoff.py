@@ -33,6 +33,9 @@ class Backoff:
     def failed(self) -> None:
         self.failures += 1
 
+    def cleared(self) -> None:
+        self.failures = 0
+
     def ended(self, *, steady_seconds: float | None) -> None:
         """A connection ended that had been good for *steady_seconds*; None if it never got that far."""
         if steady_seconds is not None and steady_seconds >= STEADY_SECONDS:

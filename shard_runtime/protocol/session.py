@@ -47,7 +47,7 @@ from shard_runtime.protocol.envelope import Envelope
 from shard_runtime.protocol.heartbeat import Heartbeat
 from shard_runtime.protocol.opcodes import Opcode
 from shard_runtime.protocol.payloads import read_hello, read_invalid_session, read_ready
-from shard_runtime.protocol.transitions import ENDINGS, TRANSITIONS, Input, Pause, Phase
+from shard_runtime.protocol.transitions import ENDINGS, TRANSITIONS, Ending, Input, Pause, Phase
 
 HELLO_SECONDS: Final = 30.0
 """From the open connection to HELLO."""
@@ -314,17 +314,22 @@ class SessionMachine:
         actions = self._settle(PermitOutcome.REJECTED)
         if ending.close and self.phase not in (Phase.IDLE, Phase.CONNECTING):
             actions.append(Close(KEEP_SESSION))
-        if not ending.keeps_session:
-            actions += self._forget()
-        elif self.phase is Phase.RESUMING and by is not Input.FAILED and self._resume_failing_since is None:
+        gone = [] if ending.keeps_session else self._forget()
+        self._backoff.ended(steady_seconds=None if self._steady_since is None else now - self._steady_since)
+        if gone:
+            self._backoff.cleared()  # a plain answer at last: what failed before was the session's fault
+        else:
+            self._note_failed_resume(by, ending, now)
+        self.retry_at = now + self._backoff.pause(ending.pause, holds_session=self.session_id is not None)
+        self._disconnected(by)
+        return actions + gone
+
+    def _note_failed_resume(self, by: Input, ending: Ending, now: float) -> None:
+        if self.phase is Phase.RESUMING and by is not Input.FAILED and self._resume_failing_since is None:
             self._resume_failing_since = now
         if self.phase in (Phase.CONNECTING, Phase.GREETING, Phase.RESUMING) and ending.pause is not Pause.NONE:
             # What did not get through by one way is tried by the other: the resume URL may be gone, the session not.
             self._on_main_url = not self._on_main_url
-        self._backoff.ended(steady_seconds=None if self._steady_since is None else now - self._steady_since)
-        self.retry_at = now + self._backoff.pause(ending.pause, holds_session=self.session_id is not None)
-        self._disconnected(by)
-        return actions
 
     def _settle(self, outcome: PermitOutcome) -> list[Action]:
         """What became of the IDENTIFY that is out, if one is."""
