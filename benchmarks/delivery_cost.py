@@ -1,0 +1,87 @@
+"""CPU time that the delivery takes for one event, without a network: accept, batch, join, acknowledge.
+
+Run with ``python benchmarks/delivery_cost.py``. The receiver is a function that acknowledges at once, so what is left
+is what every event costs besides HTTP (which is shared by a batch).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+
+from shard_runtime import contract
+from shard_runtime.delivery import Delivery, Origin
+from shard_runtime.handover.window import Window
+from shard_runtime.ports import FrameListener, Response, WebSocket
+
+EVENTS = 200_000
+SHARDS = 16
+
+
+class Clock:
+    monotonic = staticmethod(time.monotonic)
+
+    def unix_milliseconds(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Acknowledges:
+    async def connect(self, url: str, listener: FrameListener, *, timeout: float) -> WebSocket:
+        raise NotImplementedError
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+    ) -> Response:
+        await asyncio.sleep(0)
+        return Response(200, {}, b"")
+
+
+async def measure(*, window: Window | None) -> tuple[float, float]:
+    delivery = Delivery(
+        origin=Origin("bench", 1, SHARDS),
+        forward=contract.ForwardConfig(url="http://127.0.0.1/"),
+        network=Acknowledges(),
+        clock=Clock(),
+        chance=random.Random(1),
+        log=print,
+    )
+    running = asyncio.create_task(delivery.run())
+    await asyncio.sleep(0.01)
+    body = '"content":"' + "x" * 700 + '","channel_id":"1","author":{"id":"2","username":"someone"}'
+    payloads = [
+        f'{{"t":"MESSAGE_CREATE","s":{n},"op":0,"d":{{"id":"{n}","guild_id":"{n << 22}",{body}}}}}'.encode()
+        for n in range(1, 1001)
+    ]
+    for shard in range(SHARDS):
+        delivery.session_started(f"session{shard:02}" * 3, 1)
+    sessions = [f"session{shard:02}" * 3 for shard in range(SHARDS)]
+    started = time.process_time()
+    accepting = 0.0
+    sent = 0
+    while sent < EVENTS:
+        before = time.process_time()
+        for _ in range(512):
+            shard = sent % SHARDS
+            payload = payloads[sent % 1000]
+            delivery.accept(shard, sessions[shard], sent // SHARDS + 1, "MESSAGE_CREATE", payload)
+            if window is not None:
+                window.record(sent % 1000 << 22, "MESSAGE_CREATE", payload, sent)
+            sent += 1
+        accepting += time.process_time() - before
+        await asyncio.sleep(0)
+    assert await delivery.drain(30)
+    total = time.process_time() - started
+    running.cancel()
+    assert delivery.counters["acknowledged"] == sent
+    return accepting / sent * 1e6, total / sent * 1e6
+
+
+if __name__ == "__main__":
+    for title, window in (("without a target", None), ("recording a window", Window(since=0, overlap_seconds=10))):
+        accept, total = asyncio.run(measure(window=window))
+        print(f"{title}: {accept:.2f} µs to accept an event, {total:.2f} µs in all")

@@ -1,0 +1,159 @@
+"""The cutover's state machine, step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent
+from shard_runtime.handover.cutover import Cutover, Step
+from shard_runtime.handover.holding import Held
+from shard_runtime.handover.keys import event_key
+
+OLD = ShardLayout(count=2, first=0, last=1, per_worker=1, workers_per_pod=1)
+GUILD_0, GUILD_1 = 2 << 22, 1 << 22
+NOW = 100_000
+
+
+def message(number: int, guild: int, arrival: int) -> Held:
+    payload = f'{{"t":"MESSAGE_CREATE","s":{number},"op":0,"d":{{"id":"{number}","guild_id":"{guild}"}}}}'.encode()
+    return Held(0, "s", number, "MESSAGE_CREATE", payload, guild, arrival)
+
+
+def numbers(step: Step) -> list[int]:
+    return [event.sequence for event, _ in step.deliver]
+
+
+def reply(**fields: object) -> HandoverReply:
+    defaults: dict[str, object] = {"generation": 1, "pod_uid": "u", "sealed_at": NOW, "recorded_since": NOW - 8_000}
+    return HandoverReply(**{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def cutover(**options: object) -> Cutover:
+    return Cutover(count=1, shards=[0], predecessor=OLD, **options)  # type: ignore[arg-type]
+
+
+def test_it_asks_only_the_old_pods_that_can_have_its_guilds() -> None:
+    old = ShardLayout(count=8, first=0, last=7, per_worker=1, workers_per_pod=2)
+    assert Cutover(count=16, shards=[1, 9], predecessor=old).old_pods == [0]
+    assert Cutover(count=16, shards=[2, 6], predecessor=old).old_pods == [1, 3]
+    assert Cutover(count=7, shards=[0], predecessor=old).old_pods == [0, 1, 2, 3]
+
+
+def test_nobody_is_asked_to_seal_before_the_commit() -> None:
+    state = cutover()
+    assert state.to_seal == []
+    with pytest.raises(ValueError, match="before the commit"):
+        state.sealed(0, reply(), NOW)
+    state.commit(NOW)
+    assert state.to_seal == [0, 1]
+    assert not state.complete
+
+
+def test_each_old_pod_releases_its_own_guilds() -> None:
+    state = cutover()
+    state.offer(message(1, GUILD_0, NOW - 100))
+    state.offer(message(2, GUILD_1, NOW - 90))
+    state.commit(NOW)
+    assert numbers(state.sealed(0, reply(), NOW + 50)) == [1]
+    assert state.to_seal == [1]
+    assert numbers(state.offer(message(3, GUILD_1, NOW + 60))) == []
+    assert numbers(state.offer(message(4, GUILD_0, NOW + 70))) == [4]
+    assert state.status().held_guilds == 1
+    assert numbers(state.sealed(1, reply(), NOW + 400)) == [2, 3]
+    assert state.complete
+    assert state.status().longest_pause_milliseconds == 400
+    assert state.status().released_guilds == 2
+
+
+def test_a_guild_waits_until_the_old_pod_has_its_events_acknowledged() -> None:
+    state = cutover()
+    state.offer(message(1, GUILD_0, NOW))
+    state.offer(message(2, 0, NOW))
+    state.commit(NOW)
+    assert numbers(state.sealed(0, reply(unacknowledged=[GUILD_0]), NOW)) == [2]
+    state.sealed(1, reply(), NOW)
+    assert state.to_await == [0]
+    assert not state.complete
+    assert numbers(state.acknowledged(0, [GUILD_0], NOW)) == []
+    assert numbers(state.acknowledged(0, [], NOW + 900)) == [1]
+    assert state.complete
+    assert state.to_await == []
+
+
+def test_a_repeated_seal_changes_nothing() -> None:
+    state = cutover()
+    state.commit(NOW)
+    state.sealed(0, reply(), NOW)
+    state.offer(message(1, GUILD_1, NOW))
+    state.sealed(0, reply(unacknowledged=[GUILD_0]), NOW)
+    assert numbers(state.offer(message(2, GUILD_0, NOW))) == [2]
+
+
+def test_what_the_old_pod_accepted_is_skipped_for_a_minute_after() -> None:
+    state = cutover()
+    late = message(7, GUILD_0, NOW + 30_000)
+    key, unique = event_key(late.name, late.payload)
+    window = GuildWindow(guild=GUILD_0, events=[WindowEvent(key=key, arrival=NOW - 10, unique=unique)])
+    state.commit(NOW)
+    state.sealed(0, reply(windows=[window]), NOW)
+    state.sealed(1, reply(), NOW)
+    assert state.offer(late).skip == [late]
+    assert not state.is_over(NOW + 60_000)
+    assert state.is_over(NOW + 60_001)
+    state.tick(NOW + 60_001)
+    assert numbers(state.offer(message(8, GUILD_0, NOW + 60_002))) == [8]
+    assert state.status().skipped == 1
+
+
+def test_after_an_old_pod_lost_its_state_everything_held_is_delivered_marked() -> None:
+    state = cutover()
+    state.offer(message(1, GUILD_0, NOW - 9_000))
+    state.offer(message(2, GUILD_0, NOW))
+    state.commit(NOW)
+    step = state.sealed(0, reply(sealed_at=None, recorded_since=None), NOW + 10)
+    assert [(event.sequence, marked) for event, marked in step.deliver] == [(1, True), (2, True)]
+    assert [marked for _, marked in state.offer(message(3, GUILD_0, NOW + 1_000)).deliver] == [True]
+    assert [marked for _, marked in state.offer(message(4, GUILD_0, NOW + 3_000)).deliver] == [False]
+
+
+def test_a_guild_that_no_old_pod_has_is_released_by_the_commit() -> None:
+    part = ShardLayout(count=2, first=0, last=0)
+    state = Cutover(count=1, shards=[0], predecessor=part)
+    state.offer(message(1, GUILD_1, NOW - 9_000))
+    state.offer(message(2, GUILD_0, NOW))
+    assert [(event.sequence, marked) for event, marked in state.commit(NOW).deliver] == [(1, False)]
+    assert numbers(state.offer(message(3, GUILD_1, NOW + 1))) == [3]
+    assert numbers(state.offer(message(4, GUILD_0, NOW + 1))) == []
+    assert state.commit(NOW + 5).deliver == []
+
+
+def test_a_predecessor_without_any_guild_of_ours_completes_at_once() -> None:
+    state = Cutover(count=2, shards=[1], predecessor=ShardLayout(count=2, first=0, last=0))
+    state.commit(NOW)
+    assert state.complete
+
+
+def test_standby_trims_only_what_an_old_pod_says_that_it_had() -> None:
+    state = cutover(overlap_seconds=10.0)
+    for second in range(60):
+        assert state.offer(message(second + 1, GUILD_0, second * 1000)).skip == []
+    assert state.held == 60
+    # 30 s ago it was not sealed: what came more than 2 s before that it has accepted
+    assert [event.sequence for event in state.unsealed(0, 30_000).skip] == list(range(1, 21))
+    assert [event.sequence for event in state.offer(message(61, GUILD_0, 60_000)).skip] == list(range(21, 29))
+    state.commit(60_000)
+    assert state.unsealed(0, 60_000).skip == []
+    assert state.held == 33
+
+
+def test_what_is_held_is_bounded_and_what_is_given_up_is_reported() -> None:
+    state = cutover(max_events=50, max_bytes=1 << 20)
+    given_up = []
+    for number in range(1, 101):
+        given_up += state.offer(message(number, GUILD_0 if number % 2 else GUILD_1, number)).overflowed
+        assert state.held <= 50
+    assert len(given_up) == state.overflowed == 50
+    small = cutover(max_bytes=5_000)
+    for number in range(1, 101):
+        small.offer(message(number, GUILD_0, number))
+        assert small.held_bytes <= 5_000

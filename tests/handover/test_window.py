@@ -1,0 +1,73 @@
+"""The old side's window: complete from ``recorded_since`` on, and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shard_runtime.contract import HandoverRequest, shard_of_guild
+from shard_runtime.handover.keys import event_key
+from shard_runtime.handover.window import Window, asked_for
+
+ALL = HandoverRequest(generation=2, count=1, shards=[0])
+
+
+def payload(number: int) -> bytes:
+    return f'{{"t":"MESSAGE_CREATE","s":1,"op":0,"d":{{"id":"{number}"}}}}'.encode()
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 4)), max_size=80),
+    most=st.integers(1, 50),
+)
+def test_everything_after_recorded_since_is_there(steps: Sequence[tuple[int, int]], most: int) -> None:
+    window = Window(since=0, overlap_seconds=10, max_events=most)
+    recorded: list[tuple[int, int, int]] = []
+    now = 0
+    for number, (pause, guild) in enumerate(steps):
+        now += pause
+        window.record(guild, "MESSAGE_CREATE", payload(number), now)
+        recorded.append((guild, event_key("MESSAGE_CREATE", payload(number)).hash, now))
+        held = {(found.guild, event.key, event.arrival) for found in window.export(ALL) for event in found.events}
+        assert {entry for entry in recorded if entry[2] > window.recorded_since} <= held
+        assert held <= set(recorded)
+        assert len(held) == len(window) <= most
+        assert all(arrival >= now - 10_000 for _, _, arrival in held)
+
+
+def test_order_within_a_guild_is_that_of_arrival_and_the_quiet_keep_their_past() -> None:
+    window = Window(since=5, overlap_seconds=10)
+    for number in range(10):
+        window.record(number % 2, "MESSAGE_CREATE", payload(number), 100 + number)
+    first, second = sorted(window.export(ALL), key=lambda found: found.guild)
+    assert [event.arrival for event in first.events] == [100, 102, 104, 106, 108]
+    assert [event.arrival for event in second.events] == [101, 103, 105, 107, 109]
+    assert window.recorded_since == 5
+
+
+def test_an_asker_gets_its_own_guilds() -> None:
+    guilds = [number << 22 for number in range(20)]
+    window = Window(since=0, overlap_seconds=10)
+    for guild in guilds:
+        window.record(guild, "MESSAGE_CREATE", payload(guild), 1)
+    request = HandoverRequest(generation=2, count=6, shards=[1, 4])
+    expected = {guild for guild in guilds if shard_of_guild(guild, 6) in (1, 4)}
+    assert {found.guild for found in window.export(request)} == expected
+    assert set(asked_for(guilds, request)) == expected
+
+
+def test_a_sessions_own_events_and_replies_are_not_recorded() -> None:
+    window = Window(since=0, overlap_seconds=10)
+    for name in ("READY", "RESUMED", "GUILD_MEMBERS_CHUNK"):
+        window.record(0, name, payload(1), 1)
+    assert len(window) == 0
+
+
+def test_a_bound_in_bytes_is_a_bound() -> None:
+    window = Window(since=0, overlap_seconds=1e9, max_bytes=16_000)
+    for number in range(10_000):
+        window.record(0, "MESSAGE_CREATE", payload(number), number)
+    assert len(window) == 100
+    assert window.recorded_since == 9_899
