@@ -2,11 +2,11 @@
 
 Theory. Discord takes one IDENTIFY per bucket (``shard % max_concurrency``) in 5 s, of all sessions of an application,
 whatever gateway or generation they belong to, and a daily number of them; past the daily number it ends every session
-and resets the token. So there is one gate per application, and it gives *permits*. What a pod does with a permit is seen
-late or never, hence three rules that hold without seeing it:
+and resets the token. So there is one gate per application, and it gives *permits*. What a pod does with a permit is
+seen late or never, hence three rules that hold without seeing it:
 
-- a permit can be used only for its life (2 s, on the pod's clock, counted from before it was given), so an IDENTIFY of a
-  permit given at ``g`` is sent between ``g`` and ``g + 2``;
+- a permit can be used only for its life (2 s, on the pod's clock, counted from before it was given), so an IDENTIFY of
+  a permit given at ``g`` is sent between ``g`` and ``g + 2``;
 - a permit blocks its bucket until it is reported and 5.3 s have passed since its IDENTIFY was sent; one that is never
   reported is over after 30 s;
 - a permit counts against the budget from when it is given until a reading of the budget that is later than its end.
@@ -269,7 +269,8 @@ class IdentifyGate:
             free = max(earliest, now + POLL_SECONDS)
             reason = f"An IDENTIFY of bucket {bucket} is under way."
         place = known.line.get(ask.key)
-        mine = (ask.urgency, now if place is None else place.since, ask.key)
+        since = now if place is None or place.lost_at <= now else place.since
+        mine = (ask.urgency, since, ask.key)
         ahead = sum(
             waiting.lost_at > now and _bucket(known, key) == bucket and (waiting.urgency, waiting.since, key) < mine
             for key, waiting in known.line.items()
