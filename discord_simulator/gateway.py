@@ -105,8 +105,8 @@ class Gateway:
             return connection
         if self.faults.active("reconnectInsteadOfHello"):
             connection.send(RECONNECT)
-            return connection
-        connection.send(hello(interval_milliseconds=self.settings.heartbeat_interval_milliseconds))
+        else:
+            connection.send(hello(interval_milliseconds=self.settings.heartbeat_interval_milliseconds))
         self.schedule.at(now + self._silence_allowed(), partial(self._check_heartbeat, connection))
         return connection
 

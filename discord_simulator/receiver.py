@@ -30,11 +30,17 @@ class AppendedLog:
     """A file that lines are added to; each is handed to the operating system before ``append`` returns."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        self._torn = end > 0 and os.pread(self._file, 1, end - 1) != b"\n"
 
     def append(self, line: bytes) -> None:
         """Raises ``OSError``, also when the disk took only a part of *line*."""
-        if os.write(self._file, line) != len(line):
+        if self._torn:
+            line = b"\n" + line
+        written = os.write(self._file, line)
+        self._torn = written != len(line)
+        if self._torn:
             raise OSError("the receiver's log was cut short")
 
     def close(self) -> None:

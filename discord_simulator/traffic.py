@@ -120,7 +120,7 @@ class Traffic:
         now = min(self._gateway.now(), self._ends)
         self._owed = min(self._owed + load.rate * (now - self._last_step), max(load.rate, 1.0))
         self._last_step = now
-        events = int(self._owed + 1e-9)
+        events = max(0, int(self._owed + 1e-9))
         if load.events is not None:
             events = min(events, load.events - self.made)
         self._owed -= events
@@ -138,6 +138,8 @@ class Traffic:
         guilds = self._random.choices(self._guilds, cum_weights=self._activity, k=events)
         names = self._random.choices(self._names, cum_weights=self._weights, k=events)
         for guild, name in zip(guilds, names, strict=True):
+            if load.events is not None and self.made >= load.events:
+                return
             self.made += 1
             make = self._makers[name]
             make(guild)
