@@ -1,0 +1,73 @@
+"""What we send is what Discord documents."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from shard_runtime.contract import IdentifyOptions, IdentifyProperties
+from shard_runtime.protocol import payloads
+from shard_runtime.protocol.envelope import UnreadableError
+from shard_runtime.protocol.guilds import Guilds
+
+
+def test_identify_in_full() -> None:
+    options = IdentifyOptions(
+        properties=IdentifyProperties(os="linux", browser="b", device="d"),
+        large_threshold=250,
+        presence=msgspec.Raw(b'{"status":"idle","since":null,"activities":[],"afk":false}'),
+        capabilities=1 << 15,
+    )
+    sent = payloads.identify(token="t", shard=3, shard_count=16, intents=513, options=options)
+    assert json.loads(sent) == {
+        "op": 2,
+        "d": {
+            "token": "t",
+            "properties": {"os": "linux", "browser": "b", "device": "d"},
+            "intents": 513,
+            "shard": [3, 16],
+            "large_threshold": 250,
+            "presence": {"status": "idle", "since": None, "activities": [], "afk": False},
+            "capabilities": 1 << 15,
+        },
+    }
+
+
+def test_identify_leaves_out_what_is_not_set() -> None:
+    sent = payloads.identify(token="t", shard=0, shard_count=1, intents=0, options=IdentifyOptions())
+    assert set(json.loads(sent)["d"]) == {"token", "properties", "intents", "shard"}
+
+
+def test_the_small_ones() -> None:
+    assert json.loads(payloads.heartbeat(None)) == {"op": 1, "d": None}
+    assert json.loads(payloads.heartbeat(251)) == {"op": 1, "d": 251}
+    assert json.loads(payloads.resume(token="t", session_id="s", sequence=7)) == {
+        "op": 6,
+        "d": {"token": "t", "session_id": "s", "seq": 7},
+    }
+    assert json.loads(payloads.presence_update(msgspec.Raw(b'{"status":"dnd"}'))) == {"op": 3, "d": {"status": "dnd"}}
+    assert json.loads(payloads.voice_state_update(guild=5, channel=None)) == {
+        "op": 4,
+        "d": {"guild_id": "5", "channel_id": None, "self_mute": False, "self_deaf": False},
+    }
+
+
+def test_ready_is_read_tolerantly() -> None:
+    d = {"v": 10, "session_id": "s", "guilds": [{"id": "5", "unavailable": True}, {"id": 6}], "new": {"x": []}}
+    ready = payloads.read_ready(json.dumps({"op": 0, "s": 1, "t": "READY", "d": d}).encode())
+    assert (ready.session_id, ready.resume_url, ready.guilds) == ("s", None, frozenset({5, 6}))
+    with pytest.raises(UnreadableError):
+        payloads.read_ready(b'{"op":0,"s":1,"t":"READY","d":{"guilds":[]}}')
+
+
+@pytest.mark.parametrize(("d", "resumable"), [(True, True), (False, False), (None, False), (1, False), ("true", False)])
+def test_only_true_is_resumable(d: object, resumable: bool) -> None:
+    assert payloads.read_invalid_session(json.dumps({"op": 9, "d": d}).encode()) is resumable
+
+
+def test_without_the_guilds_intent_a_session_is_settled_at_once() -> None:
+    guilds = frozenset({1, 2})
+    assert Guilds.after_ready(guilds, intents=1 << 9, now=5).settled(5)
+    assert not Guilds.after_ready(guilds, intents=1, now=5).settled(5)

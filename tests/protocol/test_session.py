@@ -1,0 +1,306 @@
+"""The session machine, walked at random and read as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from shard_runtime.contract import PermitOutcome
+from shard_runtime.protocol.actions import (
+    Action,
+    Close,
+    Lost,
+    NeedPermit,
+    Opened,
+    PermitSettled,
+    SendHeartbeat,
+    SendIdentify,
+    SendResume,
+    Stopped,
+)
+from shard_runtime.protocol.backoff import CAP_SECONDS
+from shard_runtime.protocol.close_codes import AFTER_CLOSE, After, after_close
+from shard_runtime.protocol.envelope import UnreadableError, read_envelope
+from shard_runtime.protocol.session import SessionMachine
+from shard_runtime.protocol.transitions import ENDINGS, TRANSITIONS, Input, Phase
+
+
+def payload(op: int, d: object = None, s: int | None = None, t: str | None = None) -> bytes:
+    return json.dumps({"op": op, "d": d, "s": s, "t": t}).encode()
+
+
+class Walk(RuleBasedStateMachine):
+    """Discord and the network do whatever they like; what must hold, holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.machine = SessionMachine(chance=random.Random(1), watermark=lambda session: 1)
+        self.machine.start(self.now)
+        self.sessions = 0
+        self.outstanding = 0
+        self.permits = 0
+        self.said_gone = False
+
+    def feed(self, data: bytes) -> list[Action]:
+        return self.check(self.machine.control(read_envelope(data), data, self.now))
+
+    def check(self, actions: list[Action]) -> list[Action]:
+        for action in actions:
+            match action:
+                case SendIdentify():
+                    assert self.machine.session_id is None, "an IDENTIFY while a session is held"
+                    assert self.permits == 1
+                    self.permits -= 1
+                    self.outstanding += 1
+                case PermitSettled():
+                    assert self.outstanding == 1
+                    self.outstanding -= 1
+                case Lost():
+                    assert self.said_gone, "a session was given up although nobody said that it is gone"
+                case Close(code):
+                    assert code == 4000
+                case SendResume(session_id, sequence):
+                    assert (session_id, sequence) == (self.machine.session_id, self.machine.sequence)
+                case _:
+                    pass
+        self.said_gone = False
+        return actions
+
+    @property
+    def open(self) -> bool:
+        return self.machine.phase not in (Phase.IDLE, Phase.CONNECTING, Phase.STOPPED)
+
+    @rule(seconds=st.floats(min_value=0, max_value=100))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        if self.open:
+            self.check(self.machine.tick(self.now))
+
+    @precondition(lambda self: self.machine.phase is Phase.IDLE)
+    @rule(reachable=st.booleans())
+    def connect(self, reachable: bool) -> None:
+        self.now = max(self.now, self.machine.retry_at)
+        self.said_gone = True  # by its resumes' failing for longer than a session can live
+        self.check(self.machine.give_up_session(self.now))
+        self.machine.connecting(self.now)
+        if reachable:
+            self.machine.connected(self.now)
+        else:
+            self.check(self.machine.unreachable(self.now))
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def hello(self) -> None:
+        greeting = self.machine.phase is Phase.GREETING
+        actions = self.feed(payload(10, {"heartbeat_interval": 41250}))
+        if greeting:
+            [action] = actions
+            assert isinstance(action, SendResume if self.machine.session_id else NeedPermit)
+
+    @precondition(lambda self: self.machine.phase is Phase.WAITING)
+    @rule()
+    def permit(self) -> None:
+        self.permits += 1
+        assert self.check(self.machine.permitted(self.now)) == [SendIdentify()]
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def ready(self) -> None:
+        self.sessions += 1
+        d = {"session_id": f"s{self.sessions}", "resume_gateway_url": "wss://r", "guilds": []}
+        identifying = self.machine.phase is Phase.IDENTIFYING
+        actions = self.feed(payload(0, d, 1, "READY"))
+        assert any(isinstance(action, Opened) for action in actions) == identifying
+
+    @precondition(lambda self: self.machine.receiving)
+    @rule()
+    def dispatch(self) -> None:
+        self.machine.sequence += 1
+        self.machine.heartbeat.heard = True
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def resumed(self) -> None:
+        resuming = self.machine.phase is Phase.RESUMING
+        self.feed(payload(0, {}, self.machine.sequence + 1, "RESUMED"))
+        if resuming:
+            assert self.machine.phase is Phase.LIVE
+
+    @precondition(lambda self: self.open)
+    @rule(resumable=st.sampled_from([True, False, None]))
+    def invalid_session(self, resumable: bool | None) -> None:
+        self.said_gone = resumable is not True
+        held = self.machine.session_id
+        self.feed(payload(9, resumable))
+        assert self.machine.phase is Phase.IDLE
+        assert self.machine.retry_at >= self.now + 1
+        assert self.machine.session_id == (held if resumable is True else None)
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def reconnect(self) -> None:
+        held = self.machine.session_id
+        self.feed(payload(7))
+        assert (self.machine.phase, self.machine.session_id) == (Phase.IDLE, held)
+
+    @precondition(lambda self: self.open)
+    @rule(code=st.sampled_from([code for code in AFTER_CLOSE if after_close(code) is not After.STOP] + [1006, 4321]))
+    def closed(self, code: int | None) -> None:
+        held = self.machine.session_id
+        gone = after_close(code) is After.IDENTIFY
+        self.said_gone = gone
+        self.check(self.machine.closed(code, self.now))
+        assert self.machine.phase is Phase.IDLE
+        assert self.machine.session_id == (None if gone else held)
+
+    @precondition(lambda self: self.open)
+    @rule(stream_broken=st.booleans())
+    def garbled(self, stream_broken: bool) -> None:
+        self.check(self.machine.garbled(self.now, stream_broken=stream_broken))
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def asked_to_beat(self) -> None:
+        [beat] = self.feed(payload(1, None))
+        assert isinstance(beat, SendHeartbeat)
+        assert beat.sequence == (1 if self.machine.session_id else None)
+
+    @precondition(lambda self: self.open)
+    @rule(op=st.sampled_from([0, 2, 3, 4, 6, 8, 11, 12, 99]))
+    def anything_else(self, op: int) -> None:
+        phase = self.machine.phase
+        self.feed(payload(op, {"x": 1}))
+        assert self.machine.phase is phase or op == 0
+
+    @precondition(lambda self: self.machine.phase is not Phase.STOPPED)
+    @rule(end_session=st.booleans())
+    def stop_and_start(self, end_session: bool) -> None:
+        held = self.machine.session_id
+        actions = self.machine.stop(end_session=end_session)
+        assert actions[-1] == Stopped()
+        for action in actions:
+            if isinstance(action, PermitSettled):
+                self.outstanding -= 1
+            if isinstance(action, Close):
+                assert action.code == (1000 if end_session else 4000)
+        assert self.machine.session_id == (None if end_session else held)
+        self.machine.start(self.now)
+
+    @invariant()
+    def something_is_always_due(self) -> None:
+        machine = self.machine
+        if machine.phase is Phase.IDLE:
+            assert machine.retry_at <= self.now + CAP_SECONDS
+        elif self.open:
+            assert machine.deadline() < math.inf
+        assert machine.receiving == (machine.phase in (Phase.RESUMING, Phase.LIVE))
+        assert not machine.receiving or machine.session_id is not None
+        assert self.outstanding == (1 if machine.phase is Phase.IDENTIFYING else 0)
+
+
+Walk.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWalk = Walk.TestCase
+
+
+def live(*, sequence: int = 1) -> SessionMachine:
+    machine = SessionMachine(chance=random.Random(2), watermark=lambda session: None)
+    machine.start(0)
+    machine.connecting(1)
+    machine.connected(1)
+    for data in (payload(10, {"heartbeat_interval": 40000}),):
+        machine.control(read_envelope(data), data, 1)
+    machine.permitted(1)
+    ready = payload(0, {"session_id": "s", "resume_gateway_url": "wss://r", "guilds": [{"id": "5"}]}, sequence, "READY")
+    machine.control(read_envelope(ready), ready, 2)
+    return machine
+
+
+def test_every_ending_has_a_meaning_and_every_phase_can_end() -> None:
+    endings = set(ENDINGS)
+    for phase, moves in TRANSITIONS.items():
+        if phase in (Phase.GREETING, Phase.WAITING, Phase.IDENTIFYING, Phase.RESUMING, Phase.LIVE):
+            assert endings - {Input.UNREACHABLE} <= set(moves)
+        assert all(target is Phase.IDLE for by, target in moves.items() if by in endings)
+
+
+def test_the_first_heartbeat_is_jittered_over_the_interval() -> None:
+    due = []
+    for seed in range(200):
+        machine = SessionMachine(chance=random.Random(seed), watermark=lambda session: None)
+        machine.start(0)
+        machine.connecting(0)
+        machine.connected(0)
+        hello = payload(10, {"heartbeat_interval": 40000})
+        machine.control(read_envelope(hello), hello, 0)
+        due.append(machine.heartbeat.due_at)
+    assert min(due) < 2 and max(due) > 38 and 15 < sum(due) / len(due) < 25
+
+
+def test_a_reconnect_after_a_connection_that_lived_is_immediate() -> None:
+    machine = live()
+    op7 = payload(7)
+    machine.control(read_envelope(op7), op7, 100)
+    assert machine.retry_at == 100
+
+
+def test_op_7_again_and_again_is_not_followed_in_a_tight_loop() -> None:
+    machine = live()
+    op7 = payload(7)
+    now, connections = 100.0, 0
+    machine.control(read_envelope(op7), op7, now)
+    while now < 160:
+        now = machine.retry_at
+        machine.connecting(now)
+        machine.connected(now)
+        machine.control(read_envelope(op7), op7, now)
+        connections += 1
+    assert connections < 20
+
+
+def test_a_saved_session_is_resumed_by_its_url_and_from_its_sequence() -> None:
+    machine = SessionMachine(
+        chance=random.Random(1), watermark=lambda session: 41, session_id="s", resume_url="wss://r", sequence=41
+    )
+    machine.start(0)
+    assert machine.connecting(1) == "wss://r"
+    machine.connected(1)
+    hello = payload(10, {"heartbeat_interval": 40000})
+    assert machine.control(read_envelope(hello), hello, 1) == [SendResume(session_id="s", sequence=41)]
+
+
+def test_a_refused_token_is_reported_as_such_and_keeps_the_session() -> None:
+    machine = live()
+    machine.closed(None, 10)
+    machine.connecting(11)
+    machine.connected(11)
+    assert machine.closed(4004, 12) == [Stopped()]
+    assert (machine.phase, machine.session_id) == (Phase.STOPPED, "s")
+
+
+def test_the_identify_is_reported_with_the_moment_it_was_sent() -> None:
+    machine = SessionMachine(chance=random.Random(2), watermark=lambda session: None)
+    machine.start(0)
+    machine.connecting(1)
+    machine.connected(1)
+    hello = payload(10, {"heartbeat_interval": 40000})
+    machine.control(read_envelope(hello), hello, 1)
+    machine.permitted(5)
+    assert machine.closed(4004, 7) == [PermitSettled(outcome=PermitOutcome.TOKEN_REFUSED, sent_at=5), Stopped()]
+
+
+@pytest.mark.parametrize("hello", [{}, {"heartbeat_interval": 0}, {"heartbeat_interval": -1}, None, [], "x"])
+def test_a_hello_without_a_usable_interval_is_unreadable(hello: object) -> None:
+    machine = SessionMachine(chance=random.Random(1), watermark=lambda session: None)
+    machine.start(0)
+    machine.connecting(0)
+    machine.connected(0)
+    data = payload(10, hello)
+    with pytest.raises(UnreadableError):
+        machine.control(read_envelope(data), data, 0)
