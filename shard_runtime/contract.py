@@ -202,6 +202,8 @@ class Record(Wire, frozen=True, kw_only=True):
     active: int | None
     target: int | None
     honoured: Honoured
+    retired: int = 0
+    """Generations up to this one are deleted: a pod that lost its state asks nothing of them and waits for none."""
 
 
 # --- Identify permits -----------------------------------------------------------------------------------------------------

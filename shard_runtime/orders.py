@@ -1,0 +1,125 @@
+"""What the supervisor of a pod and its workers say to each other.
+
+The supervisor owns the pod's role and tells it; a worker owns sessions, delivery and the handover of its guilds and
+answers. Only the supervisor calls, so the channel needs no second direction.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.contract import Wire
+
+
+class Orders(Wire, frozen=True, kw_only=True, tag="orders"):
+    """What the worker's generation may do now."""
+
+    role: contract.Role
+    epoch: int
+    """Of the record that this follows from; 0 before the first record."""
+    active: int | None = None
+    target: int | None = None
+    """A generation in preparation: an active pod keeps windows for it."""
+    predecessor_retired: bool = True
+    """There is no generation to take over from, or none of it is left."""
+
+
+class Begin(Wire, frozen=True, kw_only=True, tag="begin"):
+    """First message to a new worker process."""
+
+    worker: int
+    shards: list[int]
+    pod: int
+    pod_uid: str
+    state: str
+    """The worker's own folder."""
+    config: contract.RuntimeConfig
+    forward: contract.ForwardConfig
+    token: str
+    operator: str
+    orders: Orders
+
+
+class NewSecrets(Wire, frozen=True, kw_only=True, tag="secrets"):
+    token: str
+    operator: str
+
+
+class NewForward(Wire, frozen=True, kw_only=True, tag="forward"):
+    forward: contract.ForwardConfig
+
+
+class AskStatus(Wire, frozen=True, kw_only=True, tag="askStatus"):
+    pass
+
+
+class AskWindow(Wire, frozen=True, kw_only=True, tag="askWindow"):
+    request: contract.HandoverRequest
+
+
+class Seal(Wire, frozen=True, kw_only=True, tag="seal"):
+    """Stop accepting, durably, and answer with what the asker of *request* needs; harmless when repeated."""
+
+    request: contract.HandoverRequest
+
+
+class Stop(Wire, frozen=True, kw_only=True, tag="stop"):
+    """Close the sessions and deliver what is queued within *seconds*, then answer and end.
+
+    *end_sessions* closes with 1000, for a generation that is over; but a worker that could not deliver everything in
+    time keeps its sessions resumable.
+    """
+
+    seconds: float
+    end_sessions: bool
+
+
+ToWorker: TypeAlias = Begin | Orders | NewSecrets | NewForward | AskStatus | AskWindow | Seal | Stop
+
+
+class Done(Wire, frozen=True, kw_only=True, tag="done"):
+    pass
+
+
+class Failed(Wire, frozen=True, kw_only=True, tag="failed"):
+    """The worker could not do it; one sentence says why."""
+
+    error: str
+
+
+class WorkerStatus(Wire, frozen=True, kw_only=True, tag="status"):
+    shards: list[contract.ShardStatus]
+    queued: int
+    oldest_seconds: float
+    receiver: contract.ReceiverStatus
+    handover: contract.HandoverStatus | None
+    counters: dict[str, int]
+
+
+class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
+    """What :class:`~shard_runtime.contract.HandoverReply` says, for one worker's guilds."""
+
+    sealed_at: int | None
+    recorded_since: int | None
+    windows: list[contract.GuildWindow]
+    unacknowledged: list[int]
+
+
+FromWorker: TypeAlias = Done | Failed | WorkerStatus | Windows
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame from the supervisor."""
+
+    id: int
+    body: ToWorker
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame from the worker."""
+
+    id: int
+    body: FromWorker

@@ -1,0 +1,76 @@
+"""Where the pods of this gateway answer, and the calls that a target's worker makes to the old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.ports import Disk, Network, NetworkError
+
+CALL_SECONDS: Final = 15.0
+"""A seal is fsynced before it is answered, and its windows can be some megabytes."""
+
+
+class SiblingError(Exception):
+    """A sibling pod did not answer as it should; the text says which and why."""
+
+
+class Siblings:
+    def __init__(self, *, pod_url: str, bearer: Callable[[], str], network: Network, disk: Disk) -> None:
+        """*pod_url* is :attr:`contract.RuntimeConfig.pod_url`."""
+        self._pod_url = pod_url
+        self._bearer = bearer
+        self._network = network
+        self._disk = disk
+
+    def base_url(self, generation: int, pod: int) -> str:
+        """Where a pod answers now. Raises :class:`SiblingError` when the file that tells does not know it."""
+        if not self._pod_url.startswith("file:"):
+            return self._pod_url.format(generation=generation, pod=pod).rstrip("/")
+        path = Path(self._pod_url.removeprefix("file:"))
+        try:
+            data = self._disk.read(path)
+            known = {} if data is None else msgspec.json.decode(data, type=dict[str, str])
+        except (OSError, msgspec.DecodeError) as error:
+            raise SiblingError(f"{path} cannot be read: {error}") from error
+        url = known.get(f"{generation}/{pod}")
+        if url is None:
+            raise SiblingError(f"{path} does not name pod {pod} of generation {generation}")
+        return url.rstrip("/")
+
+    async def seal(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
+        """Ask an old pod to seal; repeating it is harmless. Raises :class:`SiblingError`."""
+        return await self._handover("seal", generation, pod, request)
+
+    async def window(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
+        """Ask an old pod for its windows without effect. Raises :class:`SiblingError`."""
+        return await self._handover("window", generation, pod, request)
+
+    async def _handover(
+        self, call: str, generation: int, pod: int, request: contract.HandoverRequest
+    ) -> contract.HandoverReply:
+        url = f"{self.base_url(generation, pod)}/v1/handover/{call}"
+        headers = {"authorization": f"Bearer {self._bearer()}", "content-type": "application/json"}
+        try:
+            response = await self._network.request(
+                "POST", url, headers=headers, body=contract.encode(request), timeout=CALL_SECONDS
+            )
+        except NetworkError as error:
+            raise SiblingError(f"pod {pod} of generation {generation} cannot be reached: {error}") from error
+        if response.status != 200:
+            try:
+                reason = contract.decode(response.body, contract.Problem).error
+            except msgspec.DecodeError:
+                reason = "no reason given"
+            raise SiblingError(f"pod {pod} of generation {generation} answered {response.status}: {reason}")
+        try:
+            reply = contract.decode(response.body, contract.HandoverReply)
+        except msgspec.DecodeError as error:
+            raise SiblingError(f"pod {pod} of generation {generation}: {error}") from error
+        if reply.generation != generation:
+            raise SiblingError(f"{url} is answered by generation {reply.generation} instead of {generation}")
+        return reply

@@ -1,0 +1,90 @@
+"""One picture of a pod from what its workers say, with what is known of a worker that is just being restarted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from shard_runtime import contract
+from shard_runtime.orders import Windows, WorkerStatus
+
+Part = tuple[range, WorkerStatus | None, bool, Mapping[str, int]]
+"""A worker's shards, its last status, whether it runs, and the totals of its earlier processes."""
+
+
+def merged_windows(answers: Sequence[Windows]) -> Windows:
+    """The windows of all workers; a guild lies with one worker, so there is nothing to merge within one.
+
+    The record of the pod begins where the last worker's does, and there is none if a worker has none.
+    """
+    since = [answer.recorded_since for answer in answers]
+    known = [moment for moment in since if moment is not None]
+    seals = [answer.sealed_at for answer in answers if answer.sealed_at is not None]
+    sealed = len(seals) == len(answers) > 0
+    recorded = len(known) == len(since) > 0
+    # Without a record all that is asked is when certainly nothing more was accepted; with one, the earlier moment is
+    # the careful one, since it makes the asker deliver more.
+    careful = min if recorded else max
+    return Windows(
+        sealed_at=careful(seals) if sealed else None,
+        recorded_since=max(known) if recorded else None,
+        windows=[window for answer in answers for window in answer.windows],
+        unacknowledged=sorted({guild for answer in answers for guild in answer.unacknowledged}),
+    )
+
+
+def merged_status(
+    parts: Sequence[Part], *, generation: int, pod: int, pod_uid: str, role: contract.Role, epoch: int
+) -> contract.PodStatus:
+    known = [status for _, status, _, _ in parts if status is not None]
+    return contract.PodStatus(
+        generation=generation,
+        pod=pod,
+        pod_uid=pod_uid,
+        role=role,
+        record_epoch=epoch,
+        shards=[shard for part in parts for shard in _shards(part)],
+        queued=sum(status.queued for status in known),
+        oldest_seconds=max((status.oldest_seconds for status in known), default=0.0),
+        receiver=next(
+            (status.receiver for status in known if not status.receiver.reachable), contract.ReceiverStatus()
+        ),
+        handover=_handover([status.handover for status in known if status.handover is not None], len(parts)),
+        counters=_counters(parts),
+    )
+
+
+def _shards(part: Part) -> Iterable[contract.ShardStatus]:
+    shards, status, running, _ = part
+    if status is not None and running and status.shards:
+        return status.shards
+    return [
+        contract.ShardStatus(id=shard, state=contract.ShardState.CONNECTING, problem="Its worker is being started.")
+        for shard in shards
+    ]
+
+
+def _counters(parts: Sequence[Part]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for _, status, _, earlier in parts:
+        for source in (earlier, {} if status is None else status.counters):
+            for name, value in source.items():
+                totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+def _handover(statuses: Sequence[contract.HandoverStatus], workers: int) -> contract.HandoverStatus | None:
+    if not statuses:
+        return None
+    complete = len(statuses) == workers and all(status.complete for status in statuses)
+    completed = [status.completed_at for status in statuses if status.completed_at is not None]
+    return contract.HandoverStatus(
+        complete=complete,
+        sealed_pods=sum(status.sealed_pods for status in statuses),
+        waiting_pods=sum(status.waiting_pods for status in statuses),
+        held_guilds=sum(status.held_guilds for status in statuses),
+        released_guilds=sum(status.released_guilds for status in statuses),
+        delivered_marked=sum(status.delivered_marked for status in statuses),
+        skipped=sum(status.skipped for status in statuses),
+        completed_at=max(completed) if complete and completed else None,
+        longest_pause_milliseconds=max(status.longest_pause_milliseconds for status in statuses),
+    )

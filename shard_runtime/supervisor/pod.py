@@ -1,0 +1,382 @@
+"""The pod: its role, its seal, and what its workers are to know. Everything of the supervisor but processes and HTTP.
+
+Each thing that workers must know (orders, secrets, forward) is a wish that :meth:`Pod.tick` compares with what a worker
+was told, so a worker that was away, or a message that was lost, needs no special case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.channel import LinkLostError, WorkerLink
+from shard_runtime.contract import Role
+from shard_runtime.mounts import Secrets
+from shard_runtime.orders import (
+    AskStatus,
+    AskWindow,
+    Begin,
+    Failed,
+    FromWorker,
+    NewForward,
+    NewSecrets,
+    Orders,
+    Seal,
+    Stop,
+    ToWorker,
+    Windows,
+    WorkerStatus,
+)
+from shard_runtime.ports import Clock, Disk
+from shard_runtime.supervisor.merge import merged_status, merged_windows
+from shard_runtime.supervisor.standing import Standing, SupersededError, follow_record, initial_standing, seal
+
+TELL_SECONDS: Final = 5.0
+SEAL_SECONDS: Final = 12.0
+STATUS_SECONDS: Final = 2.0
+STOP_MARGIN_SECONDS: Final = 3.0
+"""Closing connections and writing state, on top of the time given for delivery."""
+
+
+class StaleRecordError(Exception):
+    """The record is not later than the one that the pod follows, and differs from it."""
+
+    def __init__(self, current: contract.Record) -> None:
+        super().__init__(f"The pod already follows the record of epoch {current.epoch}.")
+        self.current = current
+
+
+class RefusedError(Exception):
+    """The pod does not do what is asked of it; the text says why."""
+
+
+class UnavailableError(Exception):
+    """The pod cannot do it now; asking again is right."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    shards: range
+    link: WorkerLink | None = None
+    told: dict[type[ToWorker], ToWorker] = field(default_factory=dict)
+    last: WorkerStatus | None = None
+    counted: dict[str, int] = field(default_factory=dict)
+    """Totals of this worker's earlier processes."""
+
+
+class Pod:
+    """One pod of one generation. Reads ``role.json`` when made; raises :class:`SupersededError` or ``OSError`` then."""
+
+    def __init__(
+        self,
+        *,
+        config: contract.RuntimeConfig,
+        forward: contract.ForwardConfig,
+        secrets: Secrets,
+        pod: int,
+        pod_uid: str,
+        state: Path,
+        clock: Clock,
+        disk: Disk,
+        log: logging.Logger,
+    ) -> None:
+        self.config = config
+        self.secrets = secrets
+        self._forward = forward
+        self._pod = pod
+        self._state = state
+        self._clock = clock
+        self._disk = disk
+        self._log = log
+        self._changing = asyncio.Lock()
+        self._was_ready = False
+        layout = config.layout
+        self._workers = [_Worker(layout.worker_shards(pod, index)) for index in range(layout.pod_workers(pod))]
+        self._standing = initial_standing(
+            self._read_standing(), pod_uid=pod_uid, generation=config.generation, count=layout.count
+        )
+        self._persist(self._standing)
+
+    # --- What it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def role(self) -> Role:
+        return self._standing.role
+
+    @property
+    def record(self) -> contract.Record | None:
+        return self._standing.record
+
+    @property
+    def workers(self) -> int:
+        return len(self._workers)
+
+    def superseded(self) -> bool:
+        """Whether a newer incarnation has taken the pod's folder; then this one must stop, and write nothing more."""
+        found = self._read_standing()
+        return found is not None and found.pod_uid != self._standing.pod_uid
+
+    # --- Workers ------------------------------------------------------------------------------------------------------
+
+    def worker_state(self, worker: int) -> Path:
+        """The folder of one worker."""
+        return self._state / f"worker-{worker}"
+
+    def begin(self, worker: int) -> Begin:
+        """The first message for a new process of *worker*."""
+        return Begin(
+            worker=worker,
+            shards=list(self._workers[worker].shards),
+            pod=self._pod,
+            pod_uid=self._standing.pod_uid,
+            state=str(self.worker_state(worker)),
+            config=self.config,
+            forward=self._forward,
+            token=self.secrets.token,
+            operator=self.secrets.operator,
+            orders=self._orders(),
+        )
+
+    def attach(self, worker: int, link: WorkerLink, begin: Begin) -> None:
+        """Use *link* to reach *worker*, which was started with *begin*."""
+        slot = self._workers[worker]
+        if slot.last is not None:
+            for name, value in slot.last.counters.items():
+                slot.counted[name] = slot.counted.get(name, 0) + value
+        slot.last = None if slot.last is None else msgspec.structs.replace(slot.last, counters={})
+        slot.link = link
+        secrets = NewSecrets(token=begin.token, operator=begin.operator)
+        slot.told = {Orders: begin.orders, NewForward: NewForward(forward=begin.forward), NewSecrets: secrets}
+
+    def detach(self, worker: int) -> None:
+        """The worker's process has ended."""
+        self._workers[worker].link = None
+
+    async def tick(self) -> None:
+        """Tell workers what they do not know yet and look at how they are; to be called about every second."""
+        await self._tell()
+        await self._look()
+
+    async def _tell(self) -> None:
+        secrets = NewSecrets(token=self.secrets.token, operator=self.secrets.operator)
+        wishes: list[ToWorker] = [self._orders(), NewForward(forward=self._forward), secrets]
+        await asyncio.gather(*(self._tell_one(index, wishes) for index in range(len(self._workers))))
+
+    async def _tell_one(self, index: int, wishes: list[ToWorker]) -> None:
+        slot = self._workers[index]
+        for wish in wishes:
+            link = slot.link
+            if link is None or slot.told.get(type(wish)) == wish:
+                continue
+            try:
+                answer = await link.call(wish, timeout=TELL_SECONDS)
+            except LinkLostError as error:
+                self._log.warning("Worker %d does not take its orders: %s; told again soon.", index, error)
+                return
+            if isinstance(answer, Failed):
+                self._log.error("Worker %d cannot follow its orders: %s", index, answer.error)
+                return
+            if slot.link is link:
+                slot.told[type(wish)] = wish
+
+    async def _look(self) -> None:
+        await asyncio.gather(*(self._look_at(index) for index in range(len(self._workers))))
+
+    async def _look_at(self, index: int) -> None:
+        slot = self._workers[index]
+        if slot.link is None:
+            return
+        try:
+            answer = await slot.link.call(AskStatus(), timeout=STATUS_SECONDS)
+        except LinkLostError:
+            return  # whoever watches the process restarts it; the status says CONNECTING meanwhile
+        if isinstance(answer, WorkerStatus):
+            slot.last = answer
+
+    def _orders(self) -> Orders:
+        standing = self._standing
+        record = standing.record
+        return Orders(
+            role=standing.role,
+            epoch=standing.epoch,
+            active=None if record is None else record.active,
+            target=None if record is None else record.target,
+            predecessor_retired=self._predecessor_retired(record),
+        )
+
+    def _predecessor_retired(self, record: contract.Record | None) -> bool:
+        predecessor = self.config.predecessor
+        return predecessor is None or (record is not None and record.retired >= predecessor.generation)
+
+    # --- Changes ------------------------------------------------------------------------------------------------------
+
+    async def adopt_record(self, record: contract.Record) -> None:
+        """Follow *record*, durably. Raises :class:`StaleRecordError`, or ``OSError`` when it cannot be persisted."""
+        async with self._changing:
+            current = self._standing.record
+            if current is not None and record != current and record.epoch <= current.epoch:
+                raise StaleRecordError(current)
+            before, after = self._standing.role, follow_record(self._standing, record)
+            if after != self._standing:
+                self._persist(after)
+            if after.role is not before:
+                self._log.info("The pod is %s now (record epoch %d, was %s).", after.role, record.epoch, before)
+        await self._tell()
+
+    async def adopt_forward(self, forward: contract.ForwardConfig) -> None:
+        """Deliver by *forward* from now on."""
+        if forward != self._forward:
+            self._forward = forward
+            self._log.info("Delivery follows a changed forward configuration (to %s).", _host_of(forward.url))
+        await self._tell()
+
+    async def adopt_secrets(self, secrets: Secrets) -> None:
+        """Use changed tokens from now on."""
+        if secrets != self.secrets:
+            self.secrets = secrets
+            self._log.info("A token has changed.")
+        await self._tell()
+
+    # --- Handover, as an old pod --------------------------------------------------------------------------------------
+
+    async def window(self, request: contract.HandoverRequest) -> contract.HandoverReply:
+        """The windows of the asker's guilds, without effect. Raises :class:`UnavailableError`."""
+        answers = await self._ask_all(AskWindow(request=request))
+        return self._reply(answers)
+
+    async def seal(self, request: contract.HandoverRequest) -> contract.HandoverReply:
+        """Accept nothing more, durably, and answer with the final windows of the asker's guilds; repeatable.
+
+        Raises :class:`RefusedError` for an asker that is not a later generation and for a pod that is itself still
+        taking over; :class:`UnavailableError` when a worker cannot answer now (the seal holds then, too); ``OSError``
+        when the seal cannot be persisted (then there is none).
+        """
+        if request.generation <= self.config.generation:
+            raise RefusedError(
+                f"Generation {request.generation} cannot take over from the later generation {self.config.generation}."
+            )
+        async with self._changing:
+            standing = self._standing
+            sealed = seal(standing)
+            if standing.role is Role.ACTIVE and not self._handover_complete():
+                raise UnavailableError("This pod is still taking over from its own predecessor.")
+            if sealed != standing:
+                self._persist(sealed)
+                self._log.info("The pod is %s for generation %d.", sealed.role, request.generation)
+        answers = await self._ask_all(Seal(request=request))
+        return self._reply(answers)
+
+    def _handover_complete(self) -> bool:
+        if self._predecessor_retired(self._standing.record):
+            return True
+        return all(slot.last is not None and _complete(slot.last) for slot in self._workers)
+
+    async def _ask_all(self, question: AskWindow | Seal) -> list[Windows]:
+        async def ask(index: int) -> FromWorker:
+            link = self._workers[index].link
+            if link is None:
+                raise UnavailableError(f"Worker {index} is restarting; ask again.")
+            try:
+                return await link.call(question, timeout=SEAL_SECONDS)
+            except LinkLostError as error:
+                raise UnavailableError(f"Worker {index} does not answer ({error}); ask again.") from error
+
+        # Every worker is asked, whatever becomes of the others: each has to stop accepting.
+        results = await asyncio.gather(*(ask(index) for index in range(len(self._workers))), return_exceptions=True)
+        answers: list[Windows] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            if isinstance(result, Failed):
+                raise UnavailableError(result.error)
+            assert isinstance(result, Windows), result
+            answers.append(result)
+        return answers
+
+    def _reply(self, answers: list[Windows]) -> contract.HandoverReply:
+        merged = merged_windows(answers)
+        return contract.HandoverReply(
+            generation=self.config.generation,
+            pod_uid=self._standing.pod_uid,
+            sealed_at=merged.sealed_at,
+            recorded_since=merged.recorded_since,
+            windows=merged.windows,
+            unacknowledged=merged.unacknowledged,
+        )
+
+    # --- Looking and stopping -----------------------------------------------------------------------------------------
+
+    async def status(self) -> contract.PodStatus:
+        """How the pod is, asked of its workers now."""
+        await self._look()
+        return self.last_status()
+
+    def last_status(self) -> contract.PodStatus:
+        """How the pod was when its workers were last looked at."""
+        standing = self._standing
+        parts = [(slot.shards, slot.last, slot.link is not None, slot.counted) for slot in self._workers]
+        return merged_status(
+            parts,
+            generation=self.config.generation,
+            pod=self._pod,
+            pod_uid=standing.pod_uid,
+            role=standing.role,
+            epoch=standing.epoch,
+        )
+
+    async def ready(self) -> bool:
+        """Whether all shards were READY or RESUMED at one time since the start."""
+        if not self._was_ready:
+            status = await self.status()
+            self._was_ready = all(shard.state is contract.ShardState.READY for shard in status.shards)
+        return self._was_ready
+
+    async def stop(self, seconds: float) -> None:
+        """Stop all workers: what is queued is delivered within *seconds*; sessions of a generation that is over end."""
+        end = self.role in (Role.SEALED, Role.RETIRED)
+        stop = Stop(seconds=seconds, end_sessions=end)
+
+        async def stop_one(index: int, link: WorkerLink) -> None:
+            try:
+                await link.call(stop, timeout=seconds + STOP_MARGIN_SECONDS)
+            except LinkLostError as error:
+                self._log.warning("Worker %d did not stop in order: %s.", index, error)
+
+        await asyncio.gather(
+            *(stop_one(index, slot.link) for index, slot in enumerate(self._workers) if slot.link is not None)
+        )
+
+    # --- role.json ----------------------------------------------------------------------------------------------------
+
+    def _read_standing(self) -> Standing | None:
+        data = self._disk.read(self._state / "role.json")
+        return None if data is None else contract.decode(data, Standing)
+
+    def _persist(self, standing: Standing) -> None:
+        if self.superseded_by(standing):
+            raise SupersededError("A newer incarnation of this pod has taken its state.")
+        self._disk.write(self._state / "role.json", contract.encode(standing))
+        self._standing = standing
+
+    def superseded_by(self, standing: Standing) -> bool:
+        """Whether the folder names an incarnation that *standing* does not come after."""
+        found = self._read_standing()
+        same = found is not None and found.generation == standing.generation and found.count == standing.count
+        return (
+            found is not None and same and found.pod_uid != standing.pod_uid and found.pod_uid not in standing.past_uids
+        )
+
+
+def _complete(status: WorkerStatus) -> bool:
+    return status.handover is None or status.handover.complete
+
+
+def _host_of(url: str) -> str:
+    """The host and port of *url*: paths and queries of receivers sometimes hold keys."""
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]

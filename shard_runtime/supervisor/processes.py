@@ -1,0 +1,106 @@
+"""Worker processes: started, watched, started again after a crash, each on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from typing import Final
+
+import msgspec
+
+from shard_runtime.backoff import Backoff
+from shard_runtime.channel import LinkLostError, StreamLink
+from shard_runtime.ports import Chance, Clock
+from shard_runtime.supervisor.pod import Pod
+
+FIRST_RESTART_SECONDS: Final = 0.1
+LONGEST_RESTART_SECONDS: Final = 30.0
+HEALTHY_SECONDS: Final = 60.0
+"""A worker that ran this long starts again as if it had never crashed."""
+BEGIN_SECONDS: Final = 60.0
+"""Includes waiting for an earlier process's lock."""
+TERM_SECONDS: Final = 5.0
+
+
+class WorkerProcess:
+    """Keeps one worker of a pod alive until told to stop."""
+
+    def __init__(self, *, pod: Pod, worker: int, clock: Clock, chance: Chance, log: logging.Logger) -> None:
+        self._pod = pod
+        self._worker = worker
+        self._clock = clock
+        self._log = log
+        self._backoff = Backoff(first=FIRST_RESTART_SECONDS, cap=LONGEST_RESTART_SECONDS, chance=chance)
+        self._stopping = asyncio.Event()
+        self.restarts = 0
+
+    def stop(self) -> None:
+        """Do not start the worker again when it ends."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until stopped; a cancelled run kills its process."""
+        while not self._stopping.is_set():
+            began = self._clock.monotonic()
+            try:
+                code = await self._run_once()
+            except OSError as error:  # out of memory or file descriptors, perhaps for a moment
+                self._log.error("Worker %d cannot be started: %s.", self._worker, error)
+                code = -1
+            if self._stopping.is_set():
+                return
+            if self._clock.monotonic() - began >= HEALTHY_SECONDS:
+                self._backoff.reset()
+            delay = self._backoff.next()
+            self.restarts += 1
+            self._log.error("Worker %d ended (exit code %d); started again in %.1f s.", self._worker, code, delay)
+            await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _run_once(self) -> int:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "shard_runtime.worker",
+                str(theirs.fileno()),
+                str(os.getpid()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            link = StreamLink(reader, writer)
+            reading = asyncio.create_task(link.run(), name=f"worker-{self._worker}-channel")
+            try:
+                await self._begin(link)
+                await process.wait()
+            finally:
+                self._pod.detach(self._worker)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode if process.returncode is not None else -1
+
+    async def _begin(self, link: StreamLink) -> None:
+        begin = self._pod.begin(self._worker)
+        try:
+            await link.call(begin, timeout=BEGIN_SECONDS)
+        except (LinkLostError, msgspec.DecodeError) as error:
+            self._log.error("Worker %d does not begin: %s.", self._worker, error)
+            return
+        self._pod.attach(self._worker, link, begin)
+        await self._pod.tick()

@@ -1,0 +1,334 @@
+"""A worker without its process: sessions, delivery and handover of some shards, steered by a supervisor's messages.
+
+Everything comes in through ports and :meth:`Worker.handle`, so that a test can run whole pods in one loop on a virtual
+clock and network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.contract import Role
+from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
+from shard_runtime.handover.cutover import Cutover
+from shard_runtime.orders import (
+    AskStatus,
+    AskWindow,
+    Begin,
+    Done,
+    Failed,
+    FromWorker,
+    NewForward,
+    NewSecrets,
+    Orders,
+    Seal,
+    Stop,
+    ToWorker,
+    WorkerStatus,
+)
+from shard_runtime.permits import PermitClient
+from shard_runtime.ports import Chance, Clock, Disk, Network
+from shard_runtime.siblings import Siblings
+from shard_runtime.worker.flow import Flow
+from shard_runtime.worker.sealing import OldSide
+from shard_runtime.worker.sessions import SessionFile
+from shard_runtime.worker.shards import Shards
+from shard_runtime.worker.takeover import Takeover
+
+SAVE_SECONDS: Final = 0.25
+LATE_SECONDS: Final = 50.0
+"""Less than the time for which a complete handover recognises late copies, see :meth:`Worker._settled`."""
+REPORT_SECONDS: Final = 2.0
+
+
+class Worker:
+    """One worker of a pod. Reads its folder when made; raises ``OSError`` if it cannot, and ``msgspec.DecodeError``
+    for a file that is not what it must be."""
+
+    def __init__(
+        self, *, begin: Begin, clock: Clock, chance: Chance, network: Network, disk: Disk, log: logging.Logger
+    ) -> None:
+        self._begin = begin
+        self._config = begin.config
+        self._folder = Path(begin.state)
+        self._clock = clock
+        self._chance = chance
+        self._disk = disk
+        self._log = log
+        self._token = begin.token
+        self._operator = begin.operator
+        self._orders = begin.orders
+        config = begin.config
+        self._delivery = Delivery(
+            origin=Origin(gateway=config.gateway, generation=config.generation, shards=config.layout.count),
+            forward=begin.forward,
+            network=network,
+            clock=clock,
+            chance=chance,
+            log=log.log,
+            dead_letters=DiskDeadLetters(disk=disk, folder=self._folder / "dead-letters"),
+        )
+        self._flow = Flow(delivery=self._delivery, clock=clock, log=log, sessions_changed=self._sessions_changed)
+        self._permits = PermitClient(
+            config=config,
+            pod_uid=begin.pod_uid,
+            bearer=lambda: self._operator,
+            clock=clock,
+            chance=chance,
+            network=network,
+            log=log,
+        )
+        self._shards = Shards(
+            ids=begin.shards,
+            config=config,
+            token=lambda: self._token,
+            sink=self._flow,
+            permits=self._permits,
+            clock=clock,
+            chance=chance,
+            network=network,
+            log=log,
+        )
+        self._file = SessionFile(
+            path=self._folder / "sessions.json",
+            generation=config.generation,
+            count=config.layout.count,
+            disk=disk,
+            log=log,
+        )
+        self._old_side = OldSide(
+            path=self._folder / "seal.json",
+            config=config,
+            flow=self._flow,
+            delivery=self._delivery,
+            statuses=self._shards.statuses,
+            handed_over=self._shards.handed_over,
+            clock=clock,
+            disk=disk,
+            log=log,
+        )
+        self._siblings = Siblings(pod_url=config.pod_url, bearer=lambda: self._operator, network=network, disk=disk)
+        self._saved = self._file.load(begin.shards)
+        for session in self._saved.values():
+            self._delivery.resume_session(session.session_id, session.sequence)
+        self._old_side.restore()
+        self._handover: contract.HandoverStatus | None = Takeover.finished(
+            self._folder, disk, generation=config.generation
+        )
+        self._takeover: Takeover | None = None
+        self._taking_over: asyncio.Task[None] | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopped = asyncio.Event()
+        self._stopping = False
+        self._ending: asyncio.Task[None] | None = None
+
+    # --- Life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Hold the sessions and deliver until told to stop. May be cancelled, like a process may be killed."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            background = [
+                tasks.create_task(self._delivery.run(), name="delivery"),
+                tasks.create_task(self._save_often(), name="sessions on disk"),
+            ]
+            self._prepare_takeover()
+            self._follow(self._orders)
+            await self._stopped.wait()
+            for task in (*background, self._taking_over, self._ending):
+                if task is not None:
+                    task.cancel()
+
+    async def handle(self, message: ToWorker) -> FromWorker:
+        """Do what the supervisor says and answer. Raises ``OSError`` when a promise cannot be written down."""
+        match message:
+            case AskStatus():
+                return self.status()
+            case AskWindow(request=request):
+                return self._old_side.windows(request)
+            case Seal(request=request):
+                self._old_side.seal(request.generation)
+                return self._old_side.windows(request)
+            case Orders():
+                self._follow(message)
+            case NewForward(forward=forward):
+                self._delivery.reconfigure(forward)
+            case NewSecrets(token=token, operator=operator):
+                self._operator = operator
+                if token != self._token:
+                    self._token = token
+                    self._shards.token_changed()
+            case Stop(seconds=seconds, end_sessions=end):
+                await self._stop(seconds, end)
+            case Begin():
+                return Failed(error="The worker has begun already.")
+        return Done()
+
+    # --- Roles --------------------------------------------------------------------------------------------------------
+
+    def _prepare_takeover(self) -> None:
+        """Hold events back while there is a predecessor whose guilds are not all ours yet."""
+        predecessor = self._config.predecessor
+        if predecessor is None or self._handover is not None or self._over(self._orders):
+            return
+        cutover = Cutover(
+            count=self._config.layout.count,
+            shards=self._begin.shards,
+            predecessor=predecessor.layout,
+            overlap_seconds=self._config.overlap_seconds,
+        )
+        takeover = Takeover(
+            folder=self._folder,
+            cutover=cutover,
+            config=self._config,
+            shards=self._begin.shards,
+            siblings=self._siblings,
+            apply=self._flow.apply,
+            settled=self._settled,
+            clock=self._clock,
+            chance=self._chance,
+            disk=self._disk,
+            log=self._log,
+        )
+        if self._orders.predecessor_retired and not takeover.has_evidence():
+            return  # a state that was lost after the handover: nobody is left to ask, and nothing to wait for
+        self._takeover = takeover
+        self._flow.hold(cutover, resuming=self._shards.resuming)
+        takeover.restore()
+        assert self._tasks is not None
+        self._taking_over = self._tasks.create_task(self._take_over(takeover), name="handover")
+
+    async def _take_over(self, takeover: Takeover) -> None:
+        await takeover.run()
+        self._handover = takeover.status()
+        self._takeover = None
+        self._flow.release()
+
+    def _settled(self) -> bool:
+        """Whether everything from before the end of the handover is acknowledged, so that no resume brings it again."""
+        return self._delivery.oldest_seconds < LATE_SECONDS
+
+    @staticmethod
+    def _over(orders: Orders) -> bool:
+        return orders.role in (Role.SEALED, Role.RETIRED)
+
+    def _follow(self, orders: Orders) -> None:
+        """Do what a role asks for. Repeating an order changes nothing."""
+        self._orders = orders
+        match orders.role:
+            case Role.STANDBY:
+                if self._takeover is not None:  # without a predecessor there is nothing to stand by for
+                    self._start_shards()
+            case Role.ACTIVE:
+                self._flow.active = True
+                if self._takeover is not None:
+                    self._takeover.commit()
+                    if orders.predecessor_retired:
+                        self._takeover.nobody_left()
+                self._old_side.record(self._has_successor(orders))
+                self._start_shards()
+            case Role.SEALED:
+                self._resume_what_is_owed()
+            case Role.RETIRED:
+                self._retire()
+
+    def _has_successor(self, orders: Orders) -> bool:
+        """Whether another generation is being prepared, or is active already and has not asked for the seal yet."""
+        own = self._config.generation
+        return orders.target not in (None, own) or orders.active not in (None, own)
+
+    def _start_shards(self) -> None:
+        if self._tasks is not None and not self._stopping and not self._old_side.sealed:
+            self._shards.start(self._saved, tasks=self._tasks)
+
+    def _resume_what_is_owed(self) -> None:
+        """After a restart of a sealed pod: get again what had been accepted and was not delivered, and nothing else."""
+        if self._shards.started or self._tasks is None or self._stopping:
+            return
+        if not self._old_side.sealed:
+            self._flow.fence({})
+            self._log.error("The worker was sealed without having written what it accepted; it accepts nothing.")
+            return
+        if self._flow.owed():
+            self._log.info("Sessions of the sealed worker are resumed for what was not delivered.")
+            self._shards.start(self._saved, tasks=self._tasks, only_saved=True)
+
+    def _retire(self) -> None:
+        if not self._flow.fenced:
+            self._flow.fence({})
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+        if self._ending is None and self._tasks is not None and not self._stopping:
+            self._ending = self._tasks.create_task(self._end_sessions(), name="end of the sessions")
+
+    async def _end_sessions(self) -> None:
+        await self._shards.stop(end_session=True)
+        self._file.save({})
+        self._log.info("The generation is over; its sessions are ended.")
+
+    # --- Sessions on disk ---------------------------------------------------------------------------------------------
+
+    async def _save_often(self) -> None:
+        while True:
+            await self._clock.sleep(SAVE_SECONDS)
+            self._save()
+
+    def _sessions_changed(self) -> None:
+        """A session began or ended: a kill right after must find it on disk, so it is written in this turn."""
+        asyncio.get_running_loop().call_soon(self._save)
+
+    def _save(self) -> None:
+        if self._shards.started and self._ending is None:
+            self._file.save(self._shards.saved())
+
+    # --- Stopping -----------------------------------------------------------------------------------------------------
+
+    async def _stop(self, seconds: float, end_sessions: bool) -> None:
+        if self._stopping:
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        if end_sessions:
+            # Whoever takes over waits for what was accepted here, so it is delivered before the sessions end.
+            delivered = await self._delivery.drain(seconds) and not self._flow.owed()
+            await self._shards.stop(end_session=delivered)
+            if delivered:
+                self._saved = {}
+                self._file.save({})
+            else:
+                self._save()
+        else:
+            await self._shards.stop(end_session=False)
+            await self._delivery.drain(seconds)
+            self._save()
+        if self._delivery.queued:
+            self._log.warning(
+                "%d accepted events are not delivered yet; a resume brings them again.", self._delivery.queued
+            )
+        await self._permits.close(REPORT_SECONDS)
+        self._stopped.set()
+
+    # --- Status -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> WorkerStatus:
+        delivery = self._delivery
+        counters = delivery.counters
+        counters["dropped"] = counters.get("dropped", 0) + self._flow.overflowed
+        counters["lostSessions"] = self._flow.lost_sessions
+        return WorkerStatus(
+            shards=[
+                msgspec.structs.replace(status, queued=delivery.queued_of(status.id))
+                for status in self._shards.statuses()
+            ],
+            queued=delivery.queued,
+            oldest_seconds=delivery.oldest_seconds,
+            receiver=delivery.receiver,
+            handover=self._takeover.status() if self._takeover is not None else self._handover,
+            counters=counters,
+        )

@@ -1,0 +1,195 @@
+"""Where a dispatch goes, by what the worker's generation may do. The sink of all shards of a worker.
+
+    direct       active, nothing to watch: straight into the delivery, with nothing in between
+    recording    active while a successor exists: its window remembers what is accepted
+    holding      standby, and active until the handover from the predecessor is over: the cutover decides
+    fenced       sealed or retired: nothing more is accepted, but for what a seal says had been accepted and what a
+                 resume brings again because it was not delivered
+
+The way is chosen when something changes, by replacing :attr:`Flow.dispatch`; an event passes no check of the others'.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from shard_runtime.delivery import Delivery
+from shard_runtime.handover.cutover import Cutover, Step
+from shard_runtime.handover.holding import Held
+from shard_runtime.handover.keys import stream_of
+from shard_runtime.handover.snapshots import StartupSnapshots
+from shard_runtime.handover.window import Window
+from shard_runtime.ports import Clock
+from shard_runtime.protocol.envelope import read_envelope
+
+Dispatch = Callable[[int, str, int, str, bytes], None]
+
+
+class Flow:
+    """A :class:`shard_runtime.shard.ShardSink`."""
+
+    def __init__(
+        self, *, delivery: Delivery, clock: Clock, log: logging.Logger, sessions_changed: Callable[[], None]
+    ) -> None:
+        """*sessions_changed* is called when a session began or ended."""
+        self._sessions_changed = sessions_changed
+        self._delivery = delivery
+        self._clock = clock
+        self._log = log
+        self._cutover: Cutover | None = None
+        self._window: Window | None = None
+        self._fence: dict[str, int] | None = None
+        self._snapshots: dict[str, StartupSnapshots] = {}
+        self._resuming: Callable[[int], bool] = lambda shard: False
+        self.active = False
+        """Whether a new session is the bot's business, so that its READY is forwarded."""
+        self.overflowed = 0
+        """Held events given up under the bound on what is held."""
+        self.lost_sessions = 0
+        self.dispatch: Dispatch = self._nowhere
+        """:meth:`shard_runtime.shard.ShardSink.dispatch`."""
+        self._choose()
+
+    # --- Which way ----------------------------------------------------------------------------------------------------
+
+    def hold(self, cutover: Cutover, *, resuming: Callable[[int], bool]) -> None:
+        """Let *cutover* decide from now on; *resuming* says whether a shard is being sent what it missed."""
+        self._cutover = cutover
+        self._resuming = resuming
+        self._choose()
+
+    def release(self) -> None:
+        """The cutover is over."""
+        self._cutover = None
+        self._snapshots.clear()
+        self._choose()
+
+    def record(self, window: Window | None) -> None:
+        """Remember accepted events in *window*, or no more."""
+        self._window = window
+        self._choose()
+
+    def fence(self, accepted: Mapping[str, int]) -> None:
+        """Accept nothing more, but what a resume brings again: by session, up to the sequence in *accepted*."""
+        self._fence = dict(accepted)
+        self._choose()
+
+    @property
+    def fenced(self) -> bool:
+        return self._fence is not None
+
+    def owed(self) -> bool:
+        """Whether a fenced worker still waits for accepted events that a resume must bring again."""
+        for session, accepted in (self._fence or {}).items():
+            watermark = self._delivery.watermark(session)
+            if watermark is not None and watermark < accepted:
+                return True
+        return False
+
+    def _choose(self) -> None:
+        if self._fence is not None:
+            self.dispatch = self._accept_again
+        elif self._cutover is not None:
+            self.dispatch = self._offer
+        elif self._window is not None:
+            self.dispatch = self._record_and_accept
+        else:
+            self.dispatch = self._delivery.accept
+
+    # --- Dispatches ---------------------------------------------------------------------------------------------------
+
+    def _nowhere(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+        raise AssertionError("a dispatch before a way was chosen")
+
+    def _accept_again(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+        assert self._fence is not None
+        if sequence <= self._fence.get(session_id, 0):
+            self._delivery.accept(shard, session_id, sequence, name, payload)
+
+    def _record_and_accept(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+        assert self._window is not None
+        guild = stream_of(name, payload)
+        self._window.record(guild, name, payload, self._clock.unix_milliseconds())
+        self._delivery.accept(shard, session_id, sequence, name, payload, guild=guild)
+
+    def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+        assert self._cutover is not None
+        snapshots = self._snapshots.get(session_id)
+        if snapshots is not None and snapshots.is_startup_snapshot(name, payload):
+            self._delivery.skip(session_id, sequence)
+            return
+        event = Held(
+            shard=shard,
+            session=session_id,
+            sequence=sequence,
+            name=name,
+            payload=payload,
+            guild=stream_of(name, payload),
+            arrival=self._clock.unix_milliseconds(),
+            replayed=self._resuming(shard),
+        )
+        self.apply(self._cutover.offer(event))
+
+    def apply(self, step: Step) -> None:
+        """Carry out what the cutover decided."""
+        for event, marked in step.deliver:
+            if self._window is not None:
+                self._window.record(event.guild, event.name, event.payload, self._clock.unix_milliseconds())
+            self._delivery.accept(
+                event.shard,
+                event.session,
+                event.sequence,
+                event.name,
+                event.payload,
+                guild=event.guild,
+                maybe_duplicate=marked,
+            )
+        for event in step.skip:
+            self._delivery.skip(event.session, event.sequence)
+        for event in step.overflowed:
+            self._delivery.skip(event.session, event.sequence)
+        if step.overflowed:
+            if not self.overflowed:
+                self._log.error(
+                    "Held events are given up: the bound on what a worker holds during a handover is reached."
+                )
+            self.overflowed += len(step.overflowed)
+
+    # --- Sessions -----------------------------------------------------------------------------------------------------
+
+    def session_started(self, shard: int, session_id: str, payload: bytes) -> None:
+        self._sessions_changed()
+        sequence = read_envelope(payload).s or 1
+        if self._fence is not None:
+            if sequence <= self._fence.get(session_id, 0):
+                self._delivery.accept(shard, session_id, sequence, "READY", payload)
+            return
+        self._delivery.session_started(session_id, sequence)
+        if self.active:
+            self._delivery.accept(shard, session_id, sequence, "READY", payload)
+        else:
+            self._delivery.skip(session_id, sequence)
+            self._snapshots[session_id] = StartupSnapshots(payload)
+
+    def session_resumed(self, shard: int, session_id: str) -> None:
+        return  # the shard itself knows when it is being sent what it missed
+
+    def session_lost(self, shard: int, session_id: str) -> None:
+        self._sessions_changed()
+        self.lost_sessions += 1
+        self._snapshots.pop(session_id, None)
+        if self._fence is not None:
+            accepted = self._fence.pop(session_id, 0)
+            missing = accepted - (self._delivery.watermark(session_id) or accepted)
+            if missing > 0:
+                self._log.error("Shard %d lost its session with %d accepted events not delivered.", shard, missing)
+        else:
+            self._log.warning("Shard %d lost its session; what Discord sent meanwhile is gone.", shard)
+        self._delivery.forget_session(session_id)
+
+    def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:
+        self._delivery.skip(session_id, sequence)
+
+    def watermark(self, session_id: str) -> int | None:
+        return self._delivery.watermark(session_id)

@@ -1,0 +1,160 @@
+"""The old side of a handover, for one worker: its window, its fence, and what is still owed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.contract import ShardState
+from shard_runtime.delivery import Delivery
+from shard_runtime.handover.seals import Seal, sealing_moment
+from shard_runtime.handover.window import Window
+from shard_runtime.orders import Windows
+from shard_runtime.ports import Clock, Disk
+from shard_runtime.worker.flow import Flow
+
+EVERYONE: Final = contract.HandoverRequest(generation=0, count=1, shards=[0])
+"""Stands for an asker of all guilds."""
+
+
+class _Sealed(contract.Wire, frozen=True, kw_only=True):
+    """``seal.json``."""
+
+    generation: int
+    seal: Seal
+    owed: list[int]
+    """Guilds with accepted events that were not acknowledged at the seal: after a restart all of them count as owed
+    until a resume has brought those events again."""
+
+
+class OldSide:
+    """Remembers what a worker accepts while a successor exists, and seals it."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        config: contract.RuntimeConfig,
+        flow: Flow,
+        delivery: Delivery,
+        statuses: Callable[[], list[contract.ShardStatus]],
+        handed_over: Callable[[], dict[str, int]],
+        clock: Clock,
+        disk: Disk,
+        log: logging.Logger,
+    ) -> None:
+        """*handed_over*: by session, the last sequence that a shard gave to *flow*."""
+        self._path = path
+        self._config = config
+        self._flow = flow
+        self._delivery = delivery
+        self._statuses = statuses
+        self._handed_over = handed_over
+        self._clock = clock
+        self._disk = disk
+        self._log = log
+        self._window: Window | None = None
+        self._sealed: _Sealed | None = None
+        self._restored = False
+
+    @property
+    def sealed(self) -> bool:
+        return self._sealed is not None
+
+    def restore(self) -> bool:
+        """Put an earlier seal in force again; whether there is one."""
+        data = self._disk.read(self._path)
+        if data is None:
+            return False
+        try:
+            sealed = contract.decode(data, _Sealed)
+        except msgspec.DecodeError as error:
+            self._log.error("%s cannot be used; the worker is sealed without its windows: %s", self._path, error)
+            return False
+        if sealed.generation != self._config.generation:
+            return False
+        self._put_in_force(sealed)
+        self._restored = True
+        missing = [session for session in sealed.seal.accepted if self._delivery.watermark(session) is None]
+        if missing and sealed.owed:
+            self._log.error(
+                "%d sessions of the sealed worker are not known any more; what they owed is lost.", len(missing)
+            )
+        return True
+
+    def record(self, wanted: bool) -> None:
+        """Keep a window of what is accepted, or not."""
+        if wanted == (self._window is not None) or self.sealed:
+            return
+        now = self._clock.unix_milliseconds()
+        self._window = Window(since=now, overlap_seconds=self._config.overlap_seconds) if wanted else None
+        self._flow.record(self._window)
+        self._delivery.track_guilds(wanted)
+
+    def seal(self, by_generation: int) -> None:
+        """Accept nothing more, durably. Raises ``OSError`` when it cannot be persisted; then nothing has changed.
+
+        No event comes in between: everything here happens within one turn of the loop.
+        """
+        if self.sealed:
+            return
+        self._delivery.track_guilds(True)
+        now = self._clock.unix_milliseconds()
+        seal = Seal(
+            # without a window all that is asked is when certainly nothing more was accepted
+            sealed_at=now if self._window is None else sealing_moment(now, self._last_heard(self._statuses(), now)),
+            by_generation=by_generation,
+            recorded_since=None if self._window is None else self._window.recorded_since,
+            windows=[] if self._window is None else self._window.export(EVERYONE),
+            accepted=self._handed_over() if self._flow.active else {},
+        )
+        sealed = _Sealed(
+            generation=self._config.generation, seal=seal, owed=sorted(self._delivery.unacknowledged_guilds())
+        )
+        self._disk.write(self._path, contract.encode(sealed))
+        self._put_in_force(sealed)
+
+    def _put_in_force(self, sealed: _Sealed) -> None:
+        self._sealed = sealed
+        self._flow.fence(sealed.seal.accepted)
+        self._flow.record(None)
+        self._window = None
+        self._delivery.track_guilds(True)
+
+    @staticmethod
+    def _last_heard(statuses: Iterable[contract.ShardStatus], now: int) -> Iterable[int | None]:
+        for status in statuses:
+            if status.state is not ShardState.READY:
+                silent = status.silent_seconds
+                yield None if silent is None else now - round(silent * 1000)
+
+    def windows(self, request: contract.HandoverRequest) -> Windows:
+        """The answer to *request*, sealed or not."""
+        shards = frozenset(request.shards)
+
+        def asked(guild: int) -> bool:
+            return contract.shard_of_guild(guild, request.count) in shards
+
+        if self._sealed is None:
+            window = self._window
+            return Windows(
+                sealed_at=None,
+                recorded_since=None if window is None else window.recorded_since,
+                windows=window.export(request) if window is not None and request.windows else [],
+                unacknowledged=sorted(filter(asked, self._delivery.unacknowledged_guilds())),
+            )
+        seal = self._sealed.seal
+        owed = set(self._delivery.unacknowledged_guilds())
+        if self._restored and self._flow.owed():
+            owed.update(self._sealed.owed)
+        return Windows(
+            sealed_at=seal.sealed_at,
+            recorded_since=seal.recorded_since,
+            windows=[window for window in seal.windows if asked(window.guild)] if request.windows else [],
+            unacknowledged=sorted(filter(asked, owed)),
+        )

@@ -1,0 +1,144 @@
+"""The shards of a worker: each in a task of its own, begun again when a new token may help."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from shard_runtime import contract
+from shard_runtime.connection.address import GatewayAddress
+from shard_runtime.contract import ShardState
+from shard_runtime.logs import event_log
+from shard_runtime.ports import Chance, Clock, Network
+from shard_runtime.protocol.close_codes import TOKEN_REFUSED
+from shard_runtime.shard import Permits, SavedSession, Shard, ShardOptions, ShardSink
+
+STOP_SECONDS: Final = 5.0
+
+
+class Shards:
+    """Runs the shards with ids *ids* once :meth:`start` is called."""
+
+    def __init__(
+        self,
+        *,
+        ids: list[int],
+        config: contract.RuntimeConfig,
+        token: Callable[[], str],
+        sink: ShardSink,
+        permits: Permits,
+        clock: Clock,
+        chance: Chance,
+        network: Network,
+        log: logging.Logger,
+    ) -> None:
+        self._ids = ids
+        self._options = ShardOptions(
+            shard_count=config.layout.count,
+            intents=config.intents,
+            compression=config.compression,
+            identify=config.identify,
+            api_url=config.api_url,
+            gateway_url=config.gateway_url,
+        )
+        self._address = GatewayAddress(network=network, api_url=config.api_url, gateway_url=config.gateway_url)
+        self._token = token
+        self._sink = sink
+        self._permits = permits
+        self._clock = clock
+        self._chance = chance
+        self._network = network
+        self._log = log
+        self._shards: dict[int, Shard] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._used: dict[int, str] = {}
+        """The token that each shard used last."""
+        self._new_token = asyncio.Event()
+        self._ended = False
+
+    @property
+    def started(self) -> bool:
+        return bool(self._shards)
+
+    def start(self, saved: Mapping[int, SavedSession], *, tasks: asyncio.TaskGroup, only_saved: bool = False) -> None:
+        """Run the shards in *tasks*, those in *saved* by resuming; with *only_saved* no others."""
+        for shard in self._ids:
+            if shard in self._shards or (only_saved and shard not in saved):
+                continue
+            self._shards[shard] = Shard(
+                shard_id=shard,
+                options=self._options,
+                token=partial(self._hand_out, shard),
+                sink=self._sink,
+                permits=self._permits,
+                clock=self._clock,
+                chance=self._chance,
+                network=self._network,
+                log=event_log(self._log),
+                saved=saved.get(shard),
+                address=self._address,
+            )
+            self._tasks[shard] = tasks.create_task(self._keep(self._shards[shard]), name=f"shard {shard}")
+
+    def _hand_out(self, shard: int) -> str:
+        token = self._used[shard] = self._token()
+        return token
+
+    async def _keep(self, shard: Shard) -> None:
+        while True:
+            await shard.run()
+            if self._ended:
+                return
+            status = shard.status()
+            self._log.error("Shard %d has stopped: %s", status.id, status.problem)
+            if status.close_code != TOKEN_REFUSED:
+                return  # trying again would not help; the status shows the problem
+            while self._token() == self._used.get(status.id):
+                self._new_token.clear()
+                await self._new_token.wait()
+            self._log.info("Shard %d tries again with a new token.", status.id)
+
+    def token_changed(self) -> None:
+        """Let shards whose token was refused try again."""
+        self._new_token.set()
+
+    async def stop(self, *, end_session: bool) -> None:
+        """Close all connections: with 1000, which ends the sessions, or with 4000, which keeps them."""
+        self._ended = True
+        if not self._shards:
+            return
+        stops = [asyncio.create_task(shard.stop(end_session=end_session)) for shard in self._shards.values()]
+        _, late = await asyncio.wait(stops, timeout=STOP_SECONDS)
+        for task in (*late, *self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*stops, *self._tasks.values(), return_exceptions=True)
+        for stop in stops:
+            if not stop.cancelled() and (error := stop.exception()) is not None:
+                self._log.error("A shard did not stop in order: %s", error)
+
+    def resuming(self, shard: int) -> bool:
+        """Whether Discord is sending *shard* what it missed."""
+        held = self._shards.get(shard)
+        return held is not None and held.status().state is ShardState.RESUMING
+
+    def statuses(self) -> list[contract.ShardStatus]:
+        """One for each id, also before the start."""
+        return [
+            contract.ShardStatus(id=shard, state=ShardState.STOPPED if self._ended else ShardState.CONNECTING)
+            if (held := self._shards.get(shard)) is None
+            else held.status()
+            for shard in self._ids
+        ]
+
+    def handed_over(self) -> dict[str, int]:
+        """By session, the last sequence that was handed to the sink."""
+        sessions = self.saved()
+        return {session.session_id: self._shards[shard].status().sequence or 0 for shard, session in sessions.items()}
+
+    def saved(self) -> dict[int, SavedSession]:
+        """The sessions as another process would resume them."""
+        found = {shard: held.saved() for shard, held in self._shards.items()}
+        return {shard: session for shard, session in found.items() if session is not None}

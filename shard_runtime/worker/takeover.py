@@ -1,0 +1,226 @@
+"""The new side of a handover, for one worker: asks the old pods, and lets the cutover decide by their answers.
+
+Until the commit the old pods are only asked whether they still accept, since that is what lets a standby forget. After
+it each old pod that can have guilds of this worker is asked to seal, for as long as it takes: one that cannot be
+reached simply goes on delivering its guilds. Answers are kept on disk, so that a restart aligns again from the same
+evidence, also when the old pods are gone by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shard_runtime import contract
+from shard_runtime.backoff import Backoff
+from shard_runtime.handover.cutover import Cutover, Step
+from shard_runtime.ports import Chance, Clock, Disk
+from shard_runtime.siblings import SiblingError, Siblings
+
+STANDBY_SECONDS: Final = 2.0
+AWAIT_SECONDS: Final = 0.1
+TICK_SECONDS: Final = 0.1
+
+
+class _Complete(contract.Wire, frozen=True, kw_only=True):
+    """``handover.json``: the handover is complete, and what it came to."""
+
+    generation: int
+    status: contract.HandoverStatus
+    over: bool = False
+    """Nothing that came before its end can come again, so the old pods' answers are not needed any more."""
+
+
+class Takeover:
+    """Drives a :class:`Cutover` until it is over."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        cutover: Cutover,
+        config: contract.RuntimeConfig,
+        shards: list[int],
+        siblings: Siblings,
+        apply: Callable[[Step], None],
+        settled: Callable[[], bool],
+        clock: Clock,
+        chance: Chance,
+        disk: Disk,
+        log: logging.Logger,
+    ) -> None:
+        """*apply* carries out steps; *settled* says, once the cutover is over, whether no event from before its end can
+        be sent again by a resume."""
+        assert config.predecessor is not None
+        self._folder = folder
+        self._cutover = cutover
+        self._predecessor = config.predecessor.generation
+        self._request = contract.HandoverRequest(
+            generation=config.generation, count=config.layout.count, shards=list(shards)
+        )
+        self._siblings = siblings
+        self._apply = apply
+        self._settled = settled
+        self._clock = clock
+        self._chance = chance
+        self._disk = disk
+        self._log = log
+        self._committed = asyncio.Event()
+        self._disk_failed = False
+
+    # --- Restarts -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def finished(folder: Path, disk: Disk, *, generation: int) -> contract.HandoverStatus | None:
+        """What the handover came to, if it was over in an earlier life of the worker."""
+        complete = _read_complete(folder, disk, generation)
+        return complete.status if complete is not None and complete.over else None
+
+    def restore(self) -> None:
+        """Use the answers of old pods that an earlier life of the worker got. To be called before any event comes."""
+        complete = _read_complete(self._folder, self._disk, self._request.generation) is not None
+        for pod in self._cutover.old_pods:
+            reply = self._read_evidence(pod)
+            if reply is None:
+                continue
+            self.commit()
+            if complete:  # the old pods may be gone, and had nothing left to deliver
+                reply = msgspec.structs.replace(reply, unacknowledged=[])
+            self._apply(self._cutover.sealed(pod, reply, self._clock.unix_milliseconds()))
+
+    def has_evidence(self) -> bool:
+        """Whether an earlier life of the worker got an old pod's seal."""
+        return any(self._read_evidence(pod) is not None for pod in self._cutover.old_pods)
+
+    def _read_evidence(self, pod: int) -> contract.HandoverReply | None:
+        data = self._disk.read(self._evidence(pod))
+        reply = None if data is None else contract.decode(data, contract.HandoverReply)
+        return reply if reply is not None and reply.generation == self._predecessor else None
+
+    def _evidence(self, pod: int) -> Path:
+        return self._folder / f"seal-of-{pod}.json"
+
+    def _write_complete(self, *, over: bool) -> bool:
+        complete = _Complete(generation=self._request.generation, status=self._cutover.status(), over=over)
+        try:
+            self._disk.write(self._folder / "handover.json", contract.encode(complete))
+        except OSError as error:
+            if not self._disk_failed:
+                self._log.error("The end of the handover cannot be written, tried again: %s", error)
+            self._disk_failed = True
+            return False
+        self._disk_failed = False
+        return True
+
+    # --- The handover -------------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """The record makes this generation the active one."""
+        if not self._committed.is_set():
+            self._apply(self._cutover.commit(self._clock.unix_milliseconds()))
+            self._committed.set()
+
+    def nobody_left(self) -> None:
+        """The old generation is deleted: nothing more can be learned of what it accepted."""
+        for pod in self._cutover.to_seal:
+            self._log.error(
+                "Pod %d of generation %d is gone without having been asked to seal.", pod, self._predecessor
+            )
+            nothing = contract.HandoverReply(
+                generation=self._predecessor, pod_uid="", sealed_at=None, recorded_since=None
+            )
+            self._apply(self._cutover.sealed(pod, nothing, self._clock.unix_milliseconds()))
+        for pod in self._cutover.to_await:
+            self._apply(self._cutover.acknowledged(pod, (), self._clock.unix_milliseconds()))
+
+    async def run(self) -> None:
+        """Return when the cutover is over."""
+        async with asyncio.TaskGroup() as tasks:
+            for pod in self._cutover.old_pods:
+                tasks.create_task(self._deal_with(pod), name=f"handover from pod {pod}")
+            tasks.create_task(self._tick(), name="handover tick")
+
+    async def _tick(self) -> None:
+        completed = False
+        while True:
+            now = self._clock.unix_milliseconds()
+            self._apply(self._cutover.tick(now))
+            if self._cutover.complete and not completed:
+                completed = self._complete()
+            if completed and self._cutover.is_over(now) and self._settled() and self._write_complete(over=True):
+                for pod in self._cutover.old_pods:
+                    self._disk.remove(self._evidence(pod))
+                return
+            await self._clock.sleep(TICK_SECONDS)
+
+    def _complete(self) -> bool:
+        if not self._write_complete(over=False):
+            return False
+        status = self._cutover.status()
+        self._log.info(
+            "The handover is complete: %d guilds released, %d events marked maybeDuplicate.",
+            status.released_guilds,
+            status.delivered_marked,
+        )
+        return True
+
+    async def _deal_with(self, pod: int) -> None:
+        backoff = Backoff(first=0.2, cap=5.0, chance=self._chance)
+        problem: str | None = None
+        while True:
+            try:
+                pause = await self._ask(pod)
+            except (SiblingError, OSError) as error:
+                pause = backoff.next()
+                if str(error) != problem:
+                    problem = str(error)
+                    self._log.warning("The handover waits: %s.", problem)
+            else:
+                backoff.reset()
+                problem = None
+            if pause is None:
+                return
+            await self._pause(pause)
+
+    async def _ask(self, pod: int) -> float | None:
+        """Ask *pod* what is to be asked now; how long to wait before the next question, None if there is none."""
+        light = msgspec.structs.replace(self._request, windows=False)
+        if not self._committed.is_set():
+            asked_at = self._clock.unix_milliseconds()
+            reply = await self._siblings.window(self._predecessor, pod, light)
+            if reply.sealed_at is None:
+                self._apply(self._cutover.unsealed(pod, asked_at))
+            return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
+        if pod in self._cutover.to_seal:
+            reply = await self._siblings.seal(self._predecessor, pod, self._request)
+            self._disk.write(self._evidence(pod), contract.encode(reply))
+            self._apply(self._cutover.sealed(pod, reply, self._clock.unix_milliseconds()))
+        elif pod in self._cutover.to_await:
+            reply = await self._siblings.seal(self._predecessor, pod, light)
+            self._apply(self._cutover.acknowledged(pod, reply.unacknowledged, self._clock.unix_milliseconds()))
+        return AWAIT_SECONDS if pod in self._cutover.to_await else None
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not past the news of the commit."""
+        if self._committed.is_set():
+            await self._clock.sleep(seconds)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._committed.wait()
+        except TimeoutError:
+            return
+
+    def status(self) -> contract.HandoverStatus:
+        return self._cutover.status()
+
+
+def _read_complete(folder: Path, disk: Disk, generation: int) -> _Complete | None:
+    data = disk.read(folder / "handover.json")
+    complete = None if data is None else contract.decode(data, _Complete)
+    return complete if complete is not None and complete.generation == generation else None
