@@ -1,0 +1,747 @@
+"""The planner as a table: a situation, and the acts that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pytest
+from gateway_operator.api.conditions import ConditionStatus, ConditionType, timestamp
+from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.generation import Generation
+from gateway_operator.api.parse import parse_gateway
+from gateway_operator.api.spec import Spec
+from gateway_operator.api.status import Outcome, ReshardStatus, Status, Step
+from gateway_operator.planning.actions import (
+    Action,
+    Change,
+    DeleteGeneration,
+    EnsureGeneration,
+    EnsureShared,
+    Plan,
+    PushRecord,
+    RefreshDiscord,
+    TouchPods,
+    WriteRecord,
+)
+from gateway_operator.planning.difference import new_generation
+from gateway_operator.planning.observed import (
+    DiscordInfo,
+    DiscordProblem,
+    DiscordTrouble,
+    Observation,
+    ObservedGeneration,
+    ObservedPod,
+    ObservedRecord,
+    ObservedSecret,
+)
+from gateway_operator.planning.plan import plan
+from gateway_operator.planning.wishes import wishes
+
+from shard_runtime.contract import (
+    HandoverStatus,
+    PodStatus,
+    ReceiverStatus,
+    Record,
+    Role,
+    ShardState,
+    ShardStatus,
+)
+
+NOW = 1_800_000_000_000
+METADATA = Metadata(name="bot", namespace="default", uid="u", generation=7)
+SECRET = ObservedSecret(name="bot", exists=True, keys=("token",), usable=True)
+DISCORD = DiscordInfo(
+    recommended_shards=8, total=1000, remaining=900, reset_at=NOW + 10**7, max_concurrency=1, read_at=NOW
+)
+
+
+def spec(count: int = 8, *, request_id: str = "", paused: bool = False, **more: Any) -> Spec:
+    manifest = {
+        "apiVersion": "discordgateway.dev/v1alpha1",
+        "kind": "DiscordGateway",
+        "metadata": {"name": "bot"},
+        "spec": {
+            "tokenSecretRef": {"name": "bot"},
+            "intents": ["GUILDS"],
+            "forward": {"url": "http://bot/"},
+            "shards": {"count": count, "perWorker": 4, "workersPerPod": 1},
+            "reshard": {"requestID": request_id},
+            "paused": paused,
+            **more,
+        },
+    }
+    return parse_gateway(manifest).spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How the pods of a generation are."""
+
+    ready: int = 10**6
+    settled: bool = True
+    epoch: int = 1
+    age: float = 3600.0
+    receiver: bool = True
+    oldest: float = 0.0
+    queued: int = 0
+    complete: bool | None = None
+    silent: tuple[int, ...] = ()
+    problem: str | None = None
+
+
+def fixed(number: int, made_for: Spec, *, count: int | None = None, after: Generation | None = None) -> Generation:
+    shards = count or made_for.shards.count or 8
+    return new_generation(made_for, number=number, count=shards, reason="CountChanged", predecessor=after)
+
+
+def gen(generation: Generation, **health: Any) -> ObservedGeneration:
+    """A generation as it is observed; *health* are fields of :class:`Health`."""
+    state = Health(**health)
+    return ObservedGeneration(
+        number=generation.number,
+        fixed=generation,
+        pods=tuple(_pod(generation, index, state) for index in range(generation.layout.pods)),
+        created_at=NOW - 10**7,
+        revision="r",
+    )
+
+
+def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
+    uid = f"g{generation.number}-{index}"
+    if index in state.silent:
+        return ObservedPod(index=index, uid=uid, touched_epoch=state.epoch)
+    shards = [
+        ShardStatus(
+            id=shard,
+            state=ShardState.READY
+            if shard < state.ready
+            else (ShardState.STOPPED if state.problem else ShardState.WAITING),
+            settled=state.settled and shard < state.ready,
+            session_seconds=state.age if shard < state.ready else None,
+            guilds=10,
+            problem=None if shard < state.ready else state.problem,
+        )
+        for shard in generation.layout.pod_shards(index)
+    ]
+    status = PodStatus(
+        generation=generation.number,
+        pod=index,
+        pod_uid=uid,
+        role=Role.ACTIVE,
+        record_epoch=state.epoch,
+        shards=shards,
+        queued=state.queued,
+        oldest_seconds=state.oldest,
+        receiver=ReceiverStatus(reachable=state.receiver, problem=None if state.receiver else "status 500"),
+        handover=None if state.complete is None else HandoverStatus(complete=state.complete, released_guilds=5),
+    )
+    return ObservedPod(index=index, uid=uid, status=status, touched_epoch=state.epoch)
+
+
+def record(
+    active: int, target: int | None = None, *, honoured: Spec, epoch: int = 1, retired: int = 0
+) -> ObservedRecord:
+    made = Record(epoch=epoch, active=active, target=target, honoured=wishes(honoured), retired=retired)
+    return ObservedRecord(resource_version="42", record=made)
+
+
+def reshard(step: Step, *, seconds: float, ready: int = 16, generation: int = 2) -> ReshardStatus:
+    """What the last pass said, *seconds* after the last progress."""
+    return ReshardStatus(
+        step=step,
+        reason="CountChanged",
+        from_=8,
+        to=16,
+        generation=generation,
+        started_at=timestamp(NOW - 400_000),
+        last_progress_at=timestamp(NOW - int(seconds * 1000)),
+        ready_shards=ready,
+    )
+
+
+def observe(
+    wanted: Spec | None,
+    known: ObservedRecord | None,
+    *generations: ObservedGeneration,
+    before: ReshardStatus | None = None,
+    **more: Any,
+) -> Observation:
+    values: dict[str, Any] = {
+        "now": NOW,
+        "metadata": METADATA,
+        "spec": wanted,
+        "record": known,
+        "generations": generations,
+        "secret": SECRET,
+        "discord": DISCORD,
+        "previous": Status(reshard=before),
+        **more,
+    }
+    return Observation(**values)
+
+
+EIGHT, SIXTEEN = spec(8), spec(16)
+ONE = fixed(1, EIGHT)
+TWO = fixed(2, SIXTEEN, after=ONE)
+OVERLAPPED = reshard(Step.OVERLAPPING, seconds=12)
+BEGUN = {"honoured": SIXTEEN, "epoch": 2}
+COMMITTED = {"honoured": SIXTEEN, "epoch": 3}
+
+
+def acts(made: Plan) -> list[str]:
+    """The plan's acts in short, without what keeps things as they are."""
+    return [short for action in made.actions if (short := _short(action))]
+
+
+def _short(action: Action) -> str:
+    match action:
+        case WriteRecord(change=Change.BEGIN):
+            return f"begin {action.record.target}"
+        case WriteRecord(change=Change.CREATE):
+            return f"create record {action.record.active}"
+        case WriteRecord():
+            return action.change.value
+        case EnsureGeneration():
+            return f"ensure {action.generation.number}"
+        case DeleteGeneration():
+            return f"delete {action.number}"
+        case PushRecord():
+            return f"push {action.generation}/{','.join(map(str, action.pods))}"
+        case TouchPods():
+            return f"touch {action.generation}/{','.join(map(str, action.pods))}"
+        case RefreshDiscord():
+            return "read discord"
+        case EnsureShared():
+            return ""
+
+
+TABLE = {
+    "nothing is there": (observe(EIGHT, None), ["create record 1"]),
+    "only the record is there": (observe(EIGHT, record(1, honoured=EIGHT)), ["ensure 1"]),
+    "only the record is there and the spec changed": (observe(SIXTEEN, record(1, honoured=EIGHT)), ["honour"]),
+    "only a record with a target is there": (observe(SIXTEEN, record(1, 2, **BEGUN)), ["abort"]),
+    "all is well": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)), ["ensure 1"]),
+    "shards are missing": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=3)), ["ensure 1"]),
+    "count changed": (observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE)), ["begin 2"]),
+    "count changed while the first generation starts": (
+        observe(SIXTEEN, record(1, honoured=EIGHT), replace(gen(ONE, ready=3), created_at=NOW - 9000)),
+        ["ensure 1"],
+    ),
+    "count changed while shards have been missing for long": (
+        observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE, ready=3)),
+        ["begin 2"],
+    ),
+    "count changed because the first generation is refused": (
+        observe(
+            SIXTEEN,
+            record(1, honoured=EIGHT),
+            replace(gen(ONE, ready=3, problem="4011 sharding required"), created_at=NOW - 9000),
+        ),
+        ["begin 2"],
+    ),
+    "request changed": (observe(spec(8, request_id="a"), record(1, honoured=EIGHT), gen(ONE)), ["begin 2"]),
+    "request taken back": (
+        observe(EIGHT, record(1, honoured=spec(8, request_id="a"), epoch=3), gen(ONE, epoch=3)),
+        ["honour"],
+    ),
+    "count 0 is what is there": (observe(spec(0), record(1, honoured=EIGHT), gen(ONE)), ["honour"]),
+    "count 0 is recommended otherwise": (
+        observe(spec(0), record(1, honoured=EIGHT), gen(ONE), discord=replace(DISCORD, recommended_shards=12)),
+        ["begin 2"],
+    ),
+    "the recommendation moved": (
+        observe(spec(0), record(1, honoured=spec(0)), gen(ONE), discord=replace(DISCORD, recommended_shards=12)),
+        ["ensure 1"],
+    ),
+    "layout changed": (
+        observe(spec(8, shards={"count": 8, "perWorker": 8}), record(1, honoured=EIGHT), gen(ONE)),
+        ["begin 2"],
+    ),
+    "intents changed": (
+        observe(spec(8, intents=["GUILDS", "GUILD_MESSAGES"]), record(1, honoured=EIGHT), gen(ONE)),
+        ["begin 2"],
+    ),
+    "presence changed": (
+        observe(spec(8, identify={"presence": {"status": "idle"}}), record(1, honoured=EIGHT), gen(ONE)),
+        ["ensure 1"],
+    ),
+    "paused": (observe(spec(16, paused=True), record(1, honoured=EIGHT), gen(ONE)), ["ensure 1"]),
+    "paused before the first": (observe(spec(16, paused=True), None), []),
+    "budget is short": (
+        observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE), discord=replace(DISCORD, remaining=115)),
+        ["ensure 1"],
+    ),
+    "budget is just enough": (
+        observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE), discord=replace(DISCORD, remaining=116)),
+        ["begin 2"],
+    ),
+    "budget is old": (
+        observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE), discord=replace(DISCORD, read_at=NOW - 31_000)),
+        ["ensure 1", "read discord"],
+    ),
+    "budget is short for the first": (observe(EIGHT, None, discord=replace(DISCORD, remaining=12)), []),
+    "discord was not read": (observe(EIGHT, None, discord=None), ["read discord"]),
+    "target to be created": (observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2)), ["ensure 1", "ensure 2"]),
+    "target to be created, count changed again": (
+        observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2)),
+        ["abort"],
+    ),
+    "target connects": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)),
+        ["ensure 1", "ensure 2"],
+    ),
+    "target settles": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, settled=False), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "target is READY, overlap begins": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2),
+            before=reshard(Step.CONNECTING, seconds=99),
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "overlap is too short": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2),
+            before=reshard(Step.OVERLAPPING, seconds=10),
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "a session of the target is too young": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, age=9.0), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "an old pod does not know the target": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=1), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["ensure 1", "ensure 2", "push 1/0,1", "touch 1/0,1"],
+    ),
+    "an old pod does not answer": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, silent=(1,)), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "a target pod does not answer": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, silent=(3,)), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "receiver is away": (
+        observe(
+            SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, receiver=False), gen(TWO, epoch=2), before=OVERLAPPED
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "receiver has been away for long": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2, receiver=False),
+            gen(TWO, epoch=2),
+            before=reshard(Step.HOLDING, seconds=10_000),
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "receiver is behind": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, oldest=1.0), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "paused before the commit": (
+        observe(spec(16, paused=True), record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
+    "all is ready": (
+        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["commit"],
+    ),
+    "all is ready after a hold": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2),
+            before=reshard(Step.HOLDING, seconds=0),
+        ),
+        ["commit"],
+    ),
+    "all is ready and the spec changed": (
+        observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        ["abort"],
+    ),
+    "all is ready and the spec is invalid": (
+        observe(
+            None,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2),
+            before=OVERLAPPED,
+            problems=("spec.x: is wrong.",),
+        ),
+        [],
+    ),
+    "target is slow": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2, ready=9),
+            before=reshard(Step.CONNECTING, seconds=299, ready=9),
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "target stalls": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2, ready=9),
+            before=reshard(Step.CONNECTING, seconds=300, ready=9),
+        ),
+        ["abort"],
+    ),
+    "target was slow and went on": (
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2, ready=10),
+            before=reshard(Step.CONNECTING, seconds=300, ready=9),
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
+    "aborted": (
+        observe(spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3), gen(TWO, epoch=3)),
+        ["ensure 1", "delete 2"],
+    ),
+    "aborted and being deleted": (
+        observe(
+            spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3), replace(gen(TWO, epoch=3), deleting=True)
+        ),
+        ["ensure 1"],
+    ),
+    "aborted and gone, other count": (
+        observe(spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3)),
+        ["begin 3"],
+    ),
+    "aborted and gone, taken back": (
+        observe(EIGHT, record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3)),
+        ["ensure 1"],
+    ),
+    "given up is not tried again": (
+        observe(SIXTEEN, record(1, honoured=SIXTEEN, epoch=3), gen(ONE, epoch=3)),
+        ["ensure 1"],
+    ),
+    "given up, asked anew": (
+        observe(spec(16, request_id="again"), record(1, honoured=SIXTEEN, epoch=3), gen(ONE, epoch=3)),
+        ["begin 3"],
+    ),
+    "committed": (
+        observe(
+            SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=2), gen(TWO, epoch=2, complete=False), before=OVERLAPPED
+        ),
+        ["ensure 2", "push 1/0,1", "touch 1/0,1", "push 2/0,1,2,3", "touch 2/0,1,2,3"],
+    ),
+    "committed, spec changed again": (
+        observe(spec(12), record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=False)),
+        ["ensure 2"],
+    ),
+    "handed over, the old side still has events": (
+        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3, queued=1), gen(TWO, epoch=3, complete=True)),
+        ["ensure 2"],
+    ),
+    "handed over but for a pod that does not answer": (
+        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True, silent=(2,))),
+        ["ensure 2"],
+    ),
+    "handed over": (
+        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True)),
+        ["retire"],
+    ),
+    "handed over, the old pods are gone": (
+        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, silent=(0, 1)), gen(TWO, epoch=3, complete=True)),
+        ["retire"],
+    ),
+    "retired": (
+        observe(
+            SIXTEEN,
+            record(2, honoured=SIXTEEN, epoch=4, retired=1),
+            gen(ONE, epoch=4),
+            gen(TWO, epoch=4, complete=True),
+        ),
+        ["ensure 2", "delete 1"],
+    ),
+    "retired, and a pod of the active one lost its state": (
+        observe(
+            SIXTEEN,
+            record(2, honoured=SIXTEEN, epoch=4, retired=1),
+            gen(ONE, epoch=4),
+            gen(TWO, epoch=4, complete=False),
+        ),
+        ["ensure 2", "delete 1"],
+    ),
+    "the old StatefulSet was deleted by a person": (
+        observe(SIXTEEN, record(2, **COMMITTED), gen(TWO, epoch=3, complete=False)),
+        ["retire"],
+    ),
+    "done": (
+        observe(SIXTEEN, record(2, honoured=SIXTEEN, epoch=4, retired=1), gen(TWO, epoch=4, complete=True)),
+        ["ensure 2"],
+    ),
+    "done, and again": (
+        observe(EIGHT, record(2, honoured=SIXTEEN, epoch=4, retired=1), gen(TWO, epoch=4, complete=True)),
+        ["begin 3"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("observation", "expected"), TABLE.values(), ids=TABLE.keys())
+def test_plan(observation: Observation, expected: list[str]) -> None:
+    made = plan(observation)
+    assert acts(made) == expected
+    assert made.again == any(isinstance(action, WriteRecord | RefreshDiscord) for action in made.actions)
+
+
+CONFLICTS = {
+    "record missing": (observe(EIGHT, None, gen(ONE)), "RecordMissing"),
+    "record unreadable": (
+        observe(EIGHT, ObservedRecord(resource_version="1", record=None, problem="not JSON"), gen(ONE)),
+        "RecordUnreadable",
+    ),
+    "active missing": (observe(SIXTEEN, record(1, 2, **BEGUN), gen(TWO)), "ConflictingEvidence"),
+    "a pod saw a later record": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, epoch=2)), "ConflictingEvidence"),
+    "a later generation was active": (
+        observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=Status(active_generation=2)),
+        "ConflictingEvidence",
+    ),
+    "a StatefulSet without annotation": (
+        observe(EIGHT, record(1, honoured=EIGHT), replace(gen(ONE), fixed=None)),
+        "ConflictingEvidence",
+    ),
+    "target below active": (observe(EIGHT, record(2, 1, honoured=EIGHT), gen(TWO)), "ConflictingEvidence"),
+}
+
+
+@pytest.mark.parametrize(("observation", "reason"), CONFLICTS.values(), ids=CONFLICTS.keys())
+def test_conflicting_evidence_starts_and_deletes_nothing(observation: Observation, reason: str) -> None:
+    made = plan(observation)
+    assert made.actions == ()
+    assert said(made, ConditionType.DEGRADED) == (ConditionStatus.TRUE, reason)
+
+
+def said(made: Plan, kind: ConditionType) -> tuple[ConditionStatus, str]:
+    found = next(condition for condition in made.status.conditions if condition.type is kind)
+    return found.status, found.reason
+
+
+def message(made: Plan, kind: ConditionType) -> str:
+    return next(condition.message for condition in made.status.conditions if condition.type is kind)
+
+
+REFUSED = DiscordProblem(kind=DiscordTrouble.TOKEN_REFUSED, message="Discord refused the token.")
+AWAY = DiscordProblem(kind=DiscordTrouble.UNREACHABLE, message="http://x cannot be reached.")
+
+TOKENS = {
+    "missing secret": (
+        {"secret": ObservedSecret(name="bot", exists=False)},
+        ConditionStatus.FALSE,
+        "Secret default/bot does not exist. Create it, or set spec.tokenSecretRef.name.",
+    ),
+    "missing key": (
+        {"secret": ObservedSecret(name="bot", exists=True, keys=("TOKEN",))},
+        ConditionStatus.FALSE,
+        'Secret default/bot has no key "token" (keys: TOKEN). Set spec.tokenSecretRef.key.',
+    ),
+    "empty": (
+        {"secret": ObservedSecret(name="bot", exists=True, keys=("token",), usable=False)},
+        ConditionStatus.FALSE,
+        'Key "token" of Secret default/bot is empty. Put the bot token there.',
+    ),
+    "refused": ({"discord_problem": REFUSED}, ConditionStatus.FALSE, "Discord refused the token."),
+    "unreachable": ({"discord_problem": AWAY}, ConditionStatus.UNKNOWN, "http://x cannot be reached."),
+}
+
+
+@pytest.mark.parametrize(("trouble", "status", "sentence"), TOKENS.values(), ids=TOKENS.keys())
+def test_without_a_good_token_nothing_starts_and_what_runs_is_left_alone(
+    trouble: dict[str, Any], status: ConditionStatus, sentence: str
+) -> None:
+    first = plan(observe(EIGHT, None, **trouble))
+    assert acts(first) == []
+    assert message(first, ConditionType.TOKEN_VALID) == sentence
+    assert message(first, ConditionType.READY) == sentence
+    assert said(first, ConditionType.TOKEN_VALID)[0] is status
+    running = plan(observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE), **trouble))
+    assert acts(running) == ["ensure 1"]
+    assert said(running, ConditionType.READY)[0] is ConditionStatus.TRUE
+    assert message(running, ConditionType.RESHARDING) == sentence
+    begun = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), **trouble))
+    assert acts(begun) == ["ensure 1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problems", "reason", "sentence"),
+    [
+        (None, ("spec.intents[0]: is wrong.",), "InvalidSpec", "spec.intents[0]: is wrong."),
+        (
+            spec(16, storage={"size": "1Gi"}),
+            (),
+            "Unsupported",
+            "spec.storage is not supported in this version; remove it.",
+        ),
+    ],
+    ids=["invalid", "unsupported"],
+)
+def test_a_refused_spec_leaves_what_runs_alone(
+    wanted: Spec | None, problems: tuple[str, ...], reason: str, sentence: str
+) -> None:
+    for known, generations in ((None, ()), (record(1, honoured=EIGHT), (gen(ONE),))):
+        made = plan(observe(wanted, known, *generations, problems=problems))
+        assert made.actions == ()
+        assert said(made, ConditionType.READY) == (ConditionStatus.FALSE, reason)
+        assert message(made, ConditionType.READY) == sentence
+
+
+def test_a_refused_spec_does_not_stop_a_cutover_after_the_commit() -> None:
+    made = plan(
+        observe(None, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True), problems=("x",))
+    )
+    assert acts(made) == ["retire"]
+
+
+def test_a_new_generation_is_what_the_spec_asks_for_and_knows_its_predecessor() -> None:
+    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2)))
+    created = next(a for a in made.actions if isinstance(a, EnsureGeneration) and a.generation.number == 2).generation
+    assert created.layout.count == 16
+    assert created.wishes == wishes(SIXTEEN)
+    assert created.predecessor is not None
+    assert (created.predecessor.generation, created.predecessor.layout) == (1, ONE.layout)
+    assert created.epoch == 2
+
+
+def test_the_old_generation_keeps_its_options_while_its_successor_has_others() -> None:
+    other = spec(8, intents=["GUILDS", "GUILD_MESSAGES"])
+    made = plan(observe(other, record(1, 2, honoured=other, epoch=2), gen(ONE, epoch=2)))
+    intents = {a.generation.number: a.generation.intents for a in made.actions if isinstance(a, EnsureGeneration)}
+    assert intents == {1: 1, 2: 1 | 1 << 9}
+
+
+def test_a_write_names_the_version_that_was_read_and_raises_the_epoch() -> None:
+    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED))
+    (write,) = made.actions
+    assert isinstance(write, WriteRecord)
+    assert write.resource_version == "42"
+    assert write.record == Record(epoch=3, active=2, target=None, honoured=wishes(SIXTEEN))
+
+
+def test_an_abort_for_a_changed_spec_honours_what_runs_and_a_stall_what_was_tried() -> None:
+    changed = plan(observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2)))
+    stalled = plan(
+        observe(
+            SIXTEEN,
+            record(1, 2, **BEGUN),
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2, ready=9),
+            before=reshard(Step.CONNECTING, seconds=300, ready=9),
+        )
+    )
+    honoured = [a.record.honoured for made in (changed, stalled) for a in made.actions if isinstance(a, WriteRecord)]
+    assert honoured == [wishes(EIGHT), wishes(SIXTEEN)]
+
+
+def test_given_up_wishes_ask_for_a_person() -> None:
+    made = plan(observe(SIXTEEN, record(1, honoured=SIXTEEN, epoch=3), gen(ONE, epoch=3)))
+    assert said(made, ConditionType.DEGRADED) == (ConditionStatus.TRUE, "ReshardGivenUp")
+    assert "spec.reshard.requestID" in message(made, ConditionType.DEGRADED)
+    assert said(made, ConditionType.READY)[0] is ConditionStatus.TRUE
+
+
+def test_a_status_of_another_pod_at_the_address_counts_for_nothing() -> None:
+    observed = gen(ONE)
+    stranger = msgspec.structs.replace(observed.pods[0].status, pod_uid="another")  # type: ignore[type-var]
+    pods = (replace(observed.pods[0], status=stranger), observed.pods[1])
+    made = plan(observe(EIGHT, record(1, honoured=EIGHT), replace(observed, pods=pods)))
+    assert made.status.ready_shards == 4
+    assert message(made, ConditionType.READY) == ("4 of 8 shards of generation 1 are READY; not READY: 0, 1, 2, 3.")
+
+
+def test_the_status_says_what_a_person_wants_to_know() -> None:
+    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)))
+    status = made.status.manifest()
+    assert status["observedGeneration"] == 7
+    assert {condition["observedGeneration"] for condition in status["conditions"]} == {7}
+    assert (status["shards"], status["readyShards"], status["pods"]) == (8, 8, 2)
+    assert status["selector"] == "discordgateway.dev/gateway=bot,discordgateway.dev/generation=1"
+    assert (status["guilds"], status["capacity"], status["utilisation"]) == (80, 20_000, 0)
+    assert (status["activeGeneration"], status["targetGeneration"]) == (1, 2)
+    assert status["reshard"]["step"] == "Connecting"
+    assert (status["reshard"]["from"], status["reshard"]["to"]) == (8, 16)
+    assert status["reshard"]["message"] == "15 of 16 shards are READY; waiting for 15."
+    assert [(g["number"], g["role"], g["readyShards"], g["readyPods"]) for g in status["generations"]] == [
+        (2, "standby", 15, 3),
+        (1, "active", 8, 2),
+    ]
+    assert status["generations"][0]["notReadyShards"] == [15]
+    assert status["identifyBudget"]["remaining"] == 900
+
+
+def test_a_reshard_that_is_over_is_in_the_history() -> None:
+    done = plan(
+        observe(
+            SIXTEEN,
+            record(2, honoured=SIXTEEN, epoch=4, retired=1),
+            gen(TWO, epoch=4, complete=True),
+            before=reshard(Step.RETIRING, seconds=1),
+        )
+    )
+    assert done.status.reshard is None
+    (past,) = done.status.history
+    assert (past.outcome, past.generation, past.duration_seconds) == (Outcome.COMPLETED, 2, 400.0)
+    assert past.released_guilds == 20
+    again = plan(
+        observe(
+            SIXTEEN,
+            record(2, honoured=SIXTEEN, epoch=4, retired=1),
+            gen(TWO, epoch=4, complete=True),
+            previous=done.status,
+        )
+    )
+    assert len(again.status.history) == 1
+
+
+@pytest.mark.parametrize(
+    ("honoured", "outcome"), [(EIGHT, Outcome.ABORTED), (SIXTEEN, Outcome.STALLED)], ids=["aborted", "stalled"]
+)
+def test_the_history_tells_an_abort_from_a_stall(honoured: Spec, outcome: Outcome) -> None:
+    before = reshard(Step.CONNECTING, seconds=1)
+    made = plan(observe(EIGHT, record(1, honoured=honoured, epoch=3), gen(ONE, epoch=3), before=before))
+    assert [past.outcome for past in made.status.history] == [outcome]
+
+
+def test_a_gateway_at_rest_says_the_same_again() -> None:
+    first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)))
+    later = observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=first.status, now=NOW + 90_000)
+    assert plan(later).status == first.status
+
+
+def test_gauges_stay_as_they_were_until_they_are_due() -> None:
+    first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)))
+    busy = observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, queued=9), previous=first.status)
+    assert plan(replace(busy, gauges_due=False)).status == first.status
+    assert plan(busy).status.delivery.queued == 18
+
+
+def test_a_conditions_time_is_when_its_status_changed() -> None:
+    first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=3)))
+    second = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=5), previous=first.status, now=NOW + 5_000))
+    third = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=second.status, now=NOW + 9_000))
+    times = [
+        next(c.last_transition_time for c in made.status.conditions if c.type is ConditionType.READY)
+        for made in (first, second, third)
+    ]
+    assert times == [timestamp(NOW), timestamp(NOW), timestamp(NOW + 9_000)]
