@@ -18,7 +18,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 picks a free one and prints it")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--token", default=defaults.token, help="the only bot token that is accepted")
+    parser.add_argument(
+        "--token", default=defaults.token, help="the only bot token that is accepted (default: %(default)s)"
+    )
     parser.add_argument(
         "--guilds", type=int, default=defaults.guilds, help="guilds at the start (default: %(default)s)"
     )
