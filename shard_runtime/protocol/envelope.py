@@ -33,7 +33,7 @@ class _Inner(msgspec.Struct, gc=False):
 
 
 class _Routed(msgspec.Struct, gc=False):
-    d: _Inner | list[Any] | str | int | float | bool | None = None
+    d: _Inner | None = None
 
 
 _decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
@@ -71,9 +71,9 @@ def guild_of(name: str, payload: bytes) -> int:
         return 0
     try:
         inner = _decode_routed(payload).d
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):  # also where `d` is no object
         inner = _route_leniently(payload)
-    if not isinstance(inner, _Inner):
+    if inner is None:
         return 0
     return snowflake(inner.id if name in ROUTED_BY_OWN_ID else inner.guild_id)
 

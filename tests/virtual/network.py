@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from virtual.links import Links
@@ -141,13 +142,9 @@ class VirtualNetwork:
         await self.links.pass_over(server.node, request.source)
         return response
 
-    def _run(self, node: str, work: Awaitable[None], *, name: str) -> None:
+    def _run(self, node: str, work: Coroutine[Any, Any, None], *, name: str) -> None:
         """A server's work outlives the client's patience."""
-
-        async def supervised() -> None:
-            await work
-
-        task = asyncio.get_running_loop().create_task(supervised(), name=name)
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._handlers[task] = node
         task.add_done_callback(self._handled)
 
