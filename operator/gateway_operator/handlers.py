@@ -70,11 +70,16 @@ class Events:
         await asyncio.to_thread(self._thread.join, seconds)
 
     def _run(self) -> None:
+        # Unused without peering, but kopf would make it of the user's name, and a uid of an image need not have one.
+        identity: Any = FINALIZER
+        # Unused without peering, but otherwise guessed from the user's name, which an image need not have.
+        identity: Any = FINALIZER
         try:
             kopf.run(
                 registry=self.registry(),
                 settings=settings(),
                 standalone=True,
+                identity=identity,
                 clusterwide=not self._namespaces,
                 namespaces=list(self._namespaces),
                 stop_flag=self._stop,

@@ -1,4 +1,4 @@
-"""The other end of :mod:`control`: ``dgw local patch`` and ``dgw local status``, whether or not ``dgw local`` runs."""
+"""The other end of ``local.control``: ``dgw local patch`` and ``status``, whether or not ``dgw local`` runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from gateway_operator.cluster.processes.files import FileStorage
 from gateway_operator.cluster.processes.objects import ObjectStore
-from gateway_operator.local.control import PATH, patch_stored, token_path
 from gateway_operator.local.lock import StateInUseError, StateLock
 from gateway_operator.local.manifests import ManifestError
+from gateway_operator.local.patching import PATH, patch_stored, token_path
 
 TIMEOUT_SECONDS: Final = 10.0
 

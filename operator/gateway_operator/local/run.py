@@ -23,8 +23,9 @@ from gateway_operator.control_plane import ControlPlane
 from gateway_operator.http_client import AiohttpClient
 from gateway_operator.local.applied import apply_file
 from gateway_operator.local.console import Console
-from gateway_operator.local.control import ControlRoutes, token_path
+from gateway_operator.local.control import ControlRoutes
 from gateway_operator.local.manifests import ManifestError, ManifestFile, read_manifests
+from gateway_operator.local.patching import token_path
 from gateway_operator.local.watch import Stamp, watch_file
 from gateway_operator.planning.actions import Plan
 from gateway_operator.ports import SystemClock

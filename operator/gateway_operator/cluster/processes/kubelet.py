@@ -139,11 +139,12 @@ class Kubelet:
     def _refresh_mounts(self, kind: str, namespace: str, name: str) -> None:
         for pod in self._store.select(POD, namespace, {}):
             container = self._containers.get(_key(pod))
-            if container is not None and (kind, name) in referenced(pod):
-                if container.pid is None:
-                    container.retry()
-                else:
-                    self._mount(pod)
+            if container is None or (kind, name) not in referenced(pod):
+                continue
+            if container.pid is None:
+                container.retry()
+            elif not pod["metadata"].get("deletionTimestamp"):  # what is ending keeps what it has
+                self._mount(pod)
 
     def _write_surfaces(self) -> None:
         self._folder.write_peers(self._store.select(POD, None, {}))
