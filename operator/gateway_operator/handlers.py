@@ -72,8 +72,6 @@ class Events:
     def _run(self) -> None:
         # Unused without peering, but kopf would make it of the user's name, and a uid of an image need not have one.
         identity: Any = FINALIZER
-        # Unused without peering, but otherwise guessed from the user's name, which an image need not have.
-        identity: Any = FINALIZER
         try:
             kopf.run(
                 registry=self.registry(),
