@@ -51,6 +51,9 @@ class EnsureGeneration:
     """Apply the generation's ConfigMap and StatefulSet, built from the spec and what is fixed."""
 
     generation: Generation
+    create: bool = False
+    """The StatefulSet was not there: create it, and leave one that somebody else has created meanwhile as it is (no
+    server-side apply: a late act must not change what a generation that lives was made with)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

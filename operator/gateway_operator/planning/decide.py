@@ -92,7 +92,7 @@ def _no_generation(observation: Observation, spec: Spec | None, record: Record) 
     if count is None or record.active is None:
         return _held(hold)
     generation = new_generation(spec, number=record.active, count=count, reason="FirstGeneration")
-    return Decision(actions=(EnsureGeneration(generation=generation),))
+    return Decision(actions=(EnsureGeneration(generation=generation, create=True),))
 
 
 def _idle(observation: Observation, spec: Spec | None, record: Record, active: ObservedGeneration) -> Decision:
@@ -134,6 +134,10 @@ def _towards_commit(
     if spec is not None and wishes(spec) != record.honoured:
         why = f"The spec changed before generation {number} took over."
         return _written(writes.abort(observation, record, made, why=why), reshard=observation.previous.reshard)
+    if target is not None and target.fixed is not None and target.fixed.wishes != record.honoured:
+        # A late act of another operator.
+        why = f"Generation {number} was not made for what the record says."
+        return _written(writes.abort(observation, record, made, why=why), reshard=observation.previous.reshard)
     handover = Handover(
         now=observation.now,
         record=record,
@@ -169,7 +173,7 @@ def _towards_commit(
     reason = why_new(spec, made, count=count) or "Requested"
     generation = new_generation(spec, number=number, count=count, reason=reason, predecessor=made, epoch=record.epoch)
     return Decision(
-        actions=(EnsureGeneration(generation=generation),),
+        actions=(EnsureGeneration(generation=generation, create=True),),
         living=living,
         reshard=reshard_status(observation, at, number=number, new=None, old=active, wanted=generation),
     )
