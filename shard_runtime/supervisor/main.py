@@ -129,6 +129,8 @@ async def _supervise(
             process.stop()
         log.info("Stopping: closing connections, delivering what is queued.")
         await pod.stop(0.0 if superseded else environment.grace_seconds)
+        for process in processes:
+            process.finish()
     log.info("Stopped.")
     return EXIT_FAILED if superseded else EXIT_OK
 

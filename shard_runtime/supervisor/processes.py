@@ -9,10 +9,9 @@ import socket
 import sys
 from typing import Final
 
-import msgspec
-
 from shard_runtime.backoff import Backoff
 from shard_runtime.channel import LinkLostError, StreamLink
+from shard_runtime.orders import Failed
 from shard_runtime.ports import Chance, Clock
 from shard_runtime.supervisor.pod import Pod
 
@@ -22,7 +21,8 @@ HEALTHY_SECONDS: Final = 60.0
 """A worker that ran this long starts again as if it had never crashed."""
 BEGIN_SECONDS: Final = 60.0
 """Includes waiting for an earlier process's lock."""
-TERM_SECONDS: Final = 5.0
+LEAVE_SECONDS: Final = 6.0
+"""From the end of its channel to the worker's end; then it is killed."""
 
 
 class WorkerProcess:
@@ -35,11 +35,16 @@ class WorkerProcess:
         self._log = log
         self._backoff = Backoff(first=FIRST_RESTART_SECONDS, cap=LONGEST_RESTART_SECONDS, chance=chance)
         self._stopping = asyncio.Event()
+        self._finishing = asyncio.Event()
         self.restarts = 0
 
     def stop(self) -> None:
         """Do not start the worker again when it ends."""
         self._stopping.set()
+
+    def finish(self) -> None:
+        """End the process if it has not ended by now; after :meth:`stop`."""
+        self._finishing.set()
 
     async def run(self) -> None:
         """Run until stopped; a cancelled run kills its process."""
@@ -81,14 +86,24 @@ class WorkerProcess:
         try:
             reader, writer = await asyncio.open_unix_connection(sock=ours)
             link = StreamLink(reader, writer)
-            reading = asyncio.create_task(link.run(), name=f"worker-{self._worker}-channel")
+            waiting = asyncio.create_task(process.wait(), name=f"worker {self._worker}")
+            finishing = asyncio.create_task(self._finishing.wait())
+            reading = asyncio.create_task(link.run(), name=f"channel of worker {self._worker}")
+            beginning = asyncio.create_task(self._begin(link), name=f"begin of worker {self._worker}")
             try:
-                await self._begin(link)
-                await process.wait()
+                await asyncio.wait((waiting, finishing, beginning), return_when=asyncio.FIRST_COMPLETED)
+                if beginning.done() and self._has_begun(beginning):
+                    await asyncio.wait((waiting, finishing, reading), return_when=asyncio.FIRST_COMPLETED)
+                writer.close()  # a worker that has not stopped yet sees that nobody is left
+                await asyncio.wait((waiting,), timeout=LEAVE_SECONDS)
             finally:
                 self._pod.detach(self._worker)
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                for task in (waiting, finishing, reading, beginning):
+                    task.cancel()
+                await asyncio.gather(waiting, finishing, beginning, return_exceptions=True)
+                (broken,) = await asyncio.gather(reading, return_exceptions=True)
+                if isinstance(broken, Exception):
+                    self._log.error("The channel to worker %d broke: %s.", self._worker, broken)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -97,10 +112,17 @@ class WorkerProcess:
 
     async def _begin(self, link: StreamLink) -> None:
         begin = self._pod.begin(self._worker)
-        try:
-            await link.call(begin, timeout=BEGIN_SECONDS)
-        except (LinkLostError, msgspec.DecodeError) as error:
-            self._log.error("Worker %d does not begin: %s.", self._worker, error)
-            return
+        answer = await link.call(begin, timeout=BEGIN_SECONDS)
+        if isinstance(answer, Failed):
+            raise LinkLostError(answer.error)
         self._pod.attach(self._worker, link, begin)
         await self._pod.tick()
+
+    def _has_begun(self, beginning: asyncio.Task[None]) -> bool:
+        error = beginning.exception()
+        if error is None:
+            return True
+        if not isinstance(error, LinkLostError):
+            raise error
+        self._log.error("Worker %d does not begin: %s", self._worker, error)
+        return False

@@ -70,6 +70,7 @@ class WorkerProcess:
         try:
             await asyncio.wait((serving, begun), return_when=asyncio.FIRST_COMPLETED)
             if self._worker is None or self._running is None:
+                serving.result()
                 return
             await asyncio.wait((serving, self._running), return_when=asyncio.FIRST_COMPLETED)
             if self._running.done():
