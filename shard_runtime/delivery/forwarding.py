@@ -144,6 +144,11 @@ class Delivery:
         if session is not None:
             session.watermark.finish(sequence)
 
+    def drop(self, session_id: str, sequence: int, name: str, reason: str) -> None:
+        """*sequence* is given up before it was accepted (what a handover held beyond its bound): counted as a drop."""
+        self._ledger.count_drop(name, reason)
+        self.skip(session_id, sequence)
+
     # --- Running
 
     async def run(self) -> None:

@@ -9,19 +9,20 @@ the recovery of a guild that was in outage at the start. (docs/protocol.md, guil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from shard_runtime.protocol.envelope import UnreadableError
 from shard_runtime.protocol.guilds import GUILD_FLOW
-from shard_runtime.protocol.payloads import read_guild_news
+from shard_runtime.protocol.payloads import read_guild_news, read_ready
 
 
 class StartupSnapshots:
     """Follows the guilds of one session from its READY on, also after it has been handed its streams."""
 
-    def __init__(self, guilds: Iterable[int]) -> None:
-        """*guilds*: those that READY lists (``read_ready(payload).guilds``), or :attr:`unseen` of an earlier life."""
-        self._unseen = set(guilds)
+    def __init__(self, ready: bytes) -> None:
+        """*ready*: the READY payload. One that cannot be read lists no guilds, and then nothing is a snapshot."""
+        try:
+            self._unseen = set(read_ready(ready).guilds)
+        except UnreadableError:
+            self._unseen = set()
 
     @property
     def unseen(self) -> frozenset[int]:

@@ -21,7 +21,7 @@ def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]
     def run() -> None:
         run_virtual(test())
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # pytest would take the test for a coroutine
+    del run.__wrapped__  # pytest would take the test for a coroutine
     return run
 
 
@@ -499,6 +499,17 @@ async def test_a_restored_session_starts_from_its_watermark() -> None:
     bench.start()
     assert await bench.delivery.drain(1)
     assert bench.delivery.watermark("old") == 43
+
+
+@virtual
+async def test_what_is_given_up_before_it_was_accepted_is_counted() -> None:
+    bench = Bench()
+    bench.accept()
+    bench.delivery.drop("session-0", 2, "TYPING_START", "held too much")
+    assert bench.delivery.dropped == {("TYPING_START", "held too much"): 1}
+    bench.start()
+    assert await bench.delivery.drain(1)
+    assert bench.watermark() == 2
 
 
 @virtual
