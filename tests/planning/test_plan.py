@@ -186,8 +186,8 @@ EIGHT, SIXTEEN = spec(8), spec(16)
 ONE = fixed(1, EIGHT)
 TWO = fixed(2, SIXTEEN, after=ONE)
 OVERLAPPED = reshard(Step.OVERLAPPING, seconds=12)
-BEGUN = {"honoured": SIXTEEN, "epoch": 2}
-COMMITTED = {"honoured": SIXTEEN, "epoch": 3}
+BEGUN = record(1, 2, honoured=SIXTEEN, epoch=2)
+COMMITTED = record(2, honoured=SIXTEEN, epoch=3)
 
 
 def acts(made: Plan) -> list[str]:
@@ -221,7 +221,7 @@ TABLE = {
     "nothing is there": (observe(EIGHT, None), ["create record 1"]),
     "only the record is there": (observe(EIGHT, record(1, honoured=EIGHT)), ["ensure 1"]),
     "only the record is there and the spec changed": (observe(SIXTEEN, record(1, honoured=EIGHT)), ["honour"]),
-    "only a record with a target is there": (observe(SIXTEEN, record(1, 2, **BEGUN)), ["abort"]),
+    "only a record with a target is there": (observe(SIXTEEN, BEGUN), ["abort"]),
     "all is well": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)), ["ensure 1"]),
     "shards are missing": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=3)), ["ensure 1"]),
     "count changed": (observe(SIXTEEN, record(1, honoured=EIGHT), gen(ONE)), ["begin 2"]),
@@ -283,23 +283,23 @@ TABLE = {
     ),
     "budget is short for the first": (observe(EIGHT, None, discord=replace(DISCORD, remaining=12)), []),
     "discord was not read": (observe(EIGHT, None, discord=None), ["read discord"]),
-    "target to be created": (observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2)), ["ensure 1", "ensure 2"]),
+    "target to be created": (observe(SIXTEEN, BEGUN, gen(ONE, epoch=2)), ["ensure 1", "ensure 2"]),
     "target to be created, count changed again": (
-        observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2)),
+        observe(spec(12), BEGUN, gen(ONE, epoch=2)),
         ["abort"],
     ),
     "target connects": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)),
         ["ensure 1", "ensure 2"],
     ),
     "target settles": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, settled=False), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, settled=False), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "target is READY, overlap begins": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2),
             before=reshard(Step.CONNECTING, seconds=99),
@@ -309,7 +309,7 @@ TABLE = {
     "overlap is too short": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2),
             before=reshard(Step.OVERLAPPING, seconds=10),
@@ -317,31 +317,29 @@ TABLE = {
         ["ensure 1", "ensure 2"],
     ),
     "a session of the target is too young": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, age=9.0), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, age=9.0), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "an old pod does not know the target": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=1), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=1), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2", "push 1/0,1", "touch 1/0,1"],
     ),
     "an old pod does not answer": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, silent=(1,)), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2, silent=(1,)), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "a target pod does not answer": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, silent=(3,)), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, silent=(3,)), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "receiver is away": (
-        observe(
-            SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, receiver=False), gen(TWO, epoch=2), before=OVERLAPPED
-        ),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2, receiver=False), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "receiver has been away for long": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2, receiver=False),
             gen(TWO, epoch=2),
             before=reshard(Step.HOLDING, seconds=10_000),
@@ -349,21 +347,21 @@ TABLE = {
         ["ensure 1", "ensure 2"],
     ),
     "receiver is behind": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2, oldest=1.0), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2, oldest=1.0), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "paused before the commit": (
-        observe(spec(16, paused=True), record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(spec(16, paused=True), BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
     "all is ready": (
-        observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
         ["commit"],
     ),
     "all is ready after a hold": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2),
             before=reshard(Step.HOLDING, seconds=0),
@@ -371,13 +369,13 @@ TABLE = {
         ["commit"],
     ),
     "all is ready and the spec changed": (
-        observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
+        observe(spec(12), BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
         ["abort"],
     ),
     "all is ready and the spec is invalid": (
         observe(
             None,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2),
             before=OVERLAPPED,
@@ -388,7 +386,7 @@ TABLE = {
     "target is slow": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2, ready=9),
             before=reshard(Step.CONNECTING, seconds=299, ready=9),
@@ -398,7 +396,7 @@ TABLE = {
     "target stalls": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2, ready=9),
             before=reshard(Step.CONNECTING, seconds=300, ready=9),
@@ -408,7 +406,7 @@ TABLE = {
     "target was slow and went on": (
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2, ready=10),
             before=reshard(Step.CONNECTING, seconds=300, ready=9),
@@ -442,29 +440,27 @@ TABLE = {
         ["begin 3"],
     ),
     "committed": (
-        observe(
-            SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=2), gen(TWO, epoch=2, complete=False), before=OVERLAPPED
-        ),
+        observe(SIXTEEN, COMMITTED, gen(ONE, epoch=2), gen(TWO, epoch=2, complete=False), before=OVERLAPPED),
         ["ensure 2", "push 1/0,1", "touch 1/0,1", "push 2/0,1,2,3", "touch 2/0,1,2,3"],
     ),
     "committed, spec changed again": (
-        observe(spec(12), record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=False)),
+        observe(spec(12), COMMITTED, gen(ONE, epoch=3), gen(TWO, epoch=3, complete=False)),
         ["ensure 2"],
     ),
     "handed over, the old side still has events": (
-        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3, queued=1), gen(TWO, epoch=3, complete=True)),
+        observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3, queued=1), gen(TWO, epoch=3, complete=True)),
         ["ensure 2"],
     ),
     "handed over but for a pod that does not answer": (
-        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True, silent=(2,))),
+        observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True, silent=(2,))),
         ["ensure 2"],
     ),
     "handed over": (
-        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True)),
+        observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True)),
         ["retire"],
     ),
     "handed over, the old pods are gone": (
-        observe(SIXTEEN, record(2, **COMMITTED), gen(ONE, silent=(0, 1)), gen(TWO, epoch=3, complete=True)),
+        observe(SIXTEEN, COMMITTED, gen(ONE, silent=(0, 1)), gen(TWO, epoch=3, complete=True)),
         ["retire"],
     ),
     "retired": (
@@ -486,7 +482,7 @@ TABLE = {
         ["ensure 2", "delete 1"],
     ),
     "the old StatefulSet was deleted by a person": (
-        observe(SIXTEEN, record(2, **COMMITTED), gen(TWO, epoch=3, complete=False)),
+        observe(SIXTEEN, COMMITTED, gen(TWO, epoch=3, complete=False)),
         ["retire"],
     ),
     "done": (
@@ -513,7 +509,7 @@ CONFLICTS = {
         observe(EIGHT, ObservedRecord(resource_version="1", record=None, problem="not JSON"), gen(ONE)),
         "RecordUnreadable",
     ),
-    "active missing": (observe(SIXTEEN, record(1, 2, **BEGUN), gen(TWO)), "ConflictingEvidence"),
+    "active missing": (observe(SIXTEEN, BEGUN, gen(TWO)), "ConflictingEvidence"),
     "a pod saw a later record": (observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, epoch=2)), "ConflictingEvidence"),
     "a later generation was active": (
         observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=Status(active_generation=2)),
@@ -580,7 +576,7 @@ def test_without_a_good_token_nothing_starts_and_what_runs_is_left_alone(
     assert acts(running) == ["ensure 1"]
     assert said(running, ConditionType.READY)[0] is ConditionStatus.TRUE
     assert message(running, ConditionType.RESHARDING) == sentence
-    begun = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), **trouble))
+    begun = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), **trouble))
     assert acts(begun) == ["ensure 1"]
 
 
@@ -608,14 +604,12 @@ def test_a_refused_spec_leaves_what_runs_alone(
 
 
 def test_a_refused_spec_does_not_stop_a_cutover_after_the_commit() -> None:
-    made = plan(
-        observe(None, record(2, **COMMITTED), gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True), problems=("x",))
-    )
+    made = plan(observe(None, COMMITTED, gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True), problems=("x",)))
     assert acts(made) == ["retire"]
 
 
 def test_a_new_generation_is_what_the_spec_asks_for_and_knows_its_predecessor() -> None:
-    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2)))
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2)))
     created = next(a for a in made.actions if isinstance(a, EnsureGeneration) and a.generation.number == 2).generation
     assert created.layout.count == 16
     assert created.wishes == wishes(SIXTEEN)
@@ -632,7 +626,7 @@ def test_the_old_generation_keeps_its_options_while_its_successor_has_others() -
 
 
 def test_a_write_names_the_version_that_was_read_and_raises_the_epoch() -> None:
-    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED))
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED))
     (write,) = made.actions
     assert isinstance(write, WriteRecord)
     assert write.resource_version == "42"
@@ -640,11 +634,11 @@ def test_a_write_names_the_version_that_was_read_and_raises_the_epoch() -> None:
 
 
 def test_an_abort_for_a_changed_spec_honours_what_runs_and_a_stall_what_was_tried() -> None:
-    changed = plan(observe(spec(12), record(1, 2, **BEGUN), gen(ONE, epoch=2)))
+    changed = plan(observe(spec(12), BEGUN, gen(ONE, epoch=2)))
     stalled = plan(
         observe(
             SIXTEEN,
-            record(1, 2, **BEGUN),
+            BEGUN,
             gen(ONE, epoch=2),
             gen(TWO, epoch=2, ready=9),
             before=reshard(Step.CONNECTING, seconds=300, ready=9),
@@ -663,7 +657,9 @@ def test_given_up_wishes_ask_for_a_person() -> None:
 
 def test_a_status_of_another_pod_at_the_address_counts_for_nothing() -> None:
     observed = gen(ONE)
-    stranger = msgspec.structs.replace(observed.pods[0].status, pod_uid="another")  # type: ignore[type-var]
+    own = observed.pods[0].status
+    assert own is not None
+    stranger = msgspec.structs.replace(own, pod_uid="another")
     pods = (replace(observed.pods[0], status=stranger), observed.pods[1])
     made = plan(observe(EIGHT, record(1, honoured=EIGHT), replace(observed, pods=pods)))
     assert made.status.ready_shards == 4
@@ -671,7 +667,7 @@ def test_a_status_of_another_pod_at_the_address_counts_for_nothing() -> None:
 
 
 def test_the_status_says_what_a_person_wants_to_know() -> None:
-    made = plan(observe(SIXTEEN, record(1, 2, **BEGUN), gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)))
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, ready=15)))
     status = made.status.manifest()
     assert status["observedGeneration"] == 7
     assert {condition["observedGeneration"] for condition in status["conditions"]} == {7}

@@ -46,7 +46,7 @@ def intent_bits(names: Iterable[str]) -> int:
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The one of *candidates* that *word* was most likely meant to be, if any is near."""
     by_folded = {candidate.casefold(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.7)
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
 
 

@@ -19,6 +19,9 @@ from gateway_operator.api.intents import did_you_mean
 
 MOST_PROBLEMS: Final = 20
 
+_BRANCHES: Final = ("int", "str")
+"""How pydantic names the branches of the one union there is (a quantity)."""
+
 
 class InvalidGateway(Exception):  # noqa: N818 - named for what was given, as the port's users say it
     """A manifest is not a valid ``DiscordGateway``; ``problems`` are sentences, each with a path."""
@@ -80,6 +83,8 @@ def _what(detail: ErrorDetails, location: tuple[int | str, ...]) -> str:
         return f"must be at most {LONGEST_NAME} characters, since names of objects are built from it."
     if kind == "string_too_short":
         return "must not be empty."
+    if name in _BRANCHES:
+        return f"{_shown(given)} is neither a whole number nor a string; write it in quotes."
     if kind.endswith("_type") or kind in ("int_from_float", "int_parsing"):
         return f"{_shown(given)} is not {_type_of(kind)}."
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}."
@@ -115,10 +120,10 @@ def _shown(value: object) -> str:
 
 def _path(location: tuple[int | str, ...]) -> str:
     path = ""
-    for part in location:
+    for place, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part in ("int", "str") or part.startswith(("function-", "constrained-", "json-", "dict[")):
+        elif place == len(location) - 1 and part in _BRANCHES:
             continue  # a branch of a union, not of the manifest
         else:
             path += f".{part}" if path else part
