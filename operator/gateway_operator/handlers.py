@@ -9,6 +9,7 @@ memory of what was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -86,13 +87,15 @@ class Events:
         except Exception:
             log.exception("kopf ended")
         finally:
-            self._loop.call_soon_threadsafe(self.ended.set)
+            with contextlib.suppress(RuntimeError):  # the main loop is over: nobody waits for this any more
+                self._loop.call_soon_threadsafe(self.ended.set)
 
     def registry(self) -> kopf.OperatorRegistry:
         """All handlers."""
         registry = kopf.OperatorRegistry()
         resource: Any = (GROUP, VERSION, PLURAL)
         labels = {GATEWAY_LABEL: kopf.PRESENT}
+        kopf.on.login(registry=registry, id="login")(_login)
         kopf.daemon(*resource, registry=registry, id="look-after")(self._look_after)
         kopf.on.delete(*resource, registry=registry, id="clean-up")(self._clean_up)
         kopf.on.event(*resource, registry=registry, id="gateway")(self._on_gateway)
@@ -143,6 +146,11 @@ def _given(namespace: str | None) -> str:
     if namespace is None:
         raise kopf.PermanentError("The resource has no namespace.")
     return namespace
+
+
+async def _login(**parameters: Any) -> kopf.ConnectionInfo | None:
+    """The pod's own credentials when there are any, the kubeconfig otherwise; a registry of one's own has no login."""
+    return kopf.login_with_service_account(**parameters) or kopf.login_with_kubeconfig(**parameters)
 
 
 class _Nothing(kopf.DiffBaseStorage):
