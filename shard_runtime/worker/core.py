@@ -319,7 +319,6 @@ class Worker:
     def status(self) -> WorkerStatus:
         delivery = self._delivery
         counters = delivery.counters
-        counters["dropped"] = counters.get("dropped", 0) + self._flow.overflowed
         counters["lostSessions"] = self._flow.lost_sessions
         return WorkerStatus(
             shards=[

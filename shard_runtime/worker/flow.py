@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from shard_runtime.delivery import Delivery
 from shard_runtime.handover.cutover import Cutover, Step
@@ -22,6 +23,9 @@ from shard_runtime.handover.snapshots import StartupSnapshots
 from shard_runtime.handover.window import Window
 from shard_runtime.ports import Clock
 from shard_runtime.protocol.envelope import read_envelope
+
+HELD_TOO_MANY: Final = "held too many"
+"""Reason of drops under the bound on what a worker holds during a handover."""
 
 Dispatch = Callable[[int, str, int, str, bytes], None]
 
@@ -44,8 +48,7 @@ class Flow:
         self._resuming: Callable[[int], bool] = lambda shard: False
         self.active = False
         """Whether a new session is the bot's business, so that its READY is forwarded."""
-        self.overflowed = 0
-        """Held events given up under the bound on what is held."""
+        self._overflowed = False
         self.lost_sessions = 0
         self.dispatch: Dispatch = self._nowhere
         """:meth:`shard_runtime.shard.ShardSink.dispatch`."""
@@ -148,13 +151,13 @@ class Flow:
         for event in step.skip:
             self._delivery.skip(event.session, event.sequence)
         for event in step.overflowed:
-            self._delivery.skip(event.session, event.sequence)
+            self._delivery.drop(event.session, event.sequence, event.name, HELD_TOO_MANY)
         if step.overflowed:
-            if not self.overflowed:
+            if not self._overflowed:
                 self._log.error(
                     "Held events are given up: the bound on what a worker holds during a handover is reached."
                 )
-            self.overflowed += len(step.overflowed)
+            self._overflowed = True
 
     # --- Sessions -----------------------------------------------------------------------------------------------------
 

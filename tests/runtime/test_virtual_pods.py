@@ -1,0 +1,186 @@
+"""Pods in one process on virtual time: a handover with kills at chosen moments, from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+import pytest
+from runtime.in_process import SECRETS, PodInOneProcess
+from runtime.stage import record
+from virtual.discord import API, ScriptedDiscord
+from virtual.network import Request
+from virtual.world import World, run_world
+
+from shard_runtime import contract
+from shard_runtime.ports import Response
+
+GUILDS = tuple(number << 22 for number in range(1, 9))
+
+
+@dataclass
+class Bot:
+    """The receiver: what it acknowledged, by the number that each event carries."""
+
+    up: bool = True
+    numbers: list[int] = field(default_factory=list)
+    marked: set[int] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
+
+    async def http(self, request: Request) -> Response:
+        if not self.up:
+            return Response(503, {}, b"")
+        for item in json.loads(request.body):
+            self.names.append(item["payload"]["t"])
+            number = item["payload"]["d"].get("number")
+            if number is not None:
+                self.numbers.append(number)
+                if item.get("maybeDuplicate"):
+                    self.marked.add(number)
+        return Response(204, {}, b"")
+
+
+@dataclass
+class Town:
+    world: World
+    discord: ScriptedDiscord
+    bot: Bot
+    sent: int = 0
+
+    def config(self, generation: int, count: int, workers: int) -> contract.RuntimeConfig:
+        predecessor = None
+        if generation > 1:
+            layout = contract.ShardLayout(count=1, first=0, last=0)
+            predecessor = contract.Predecessor(generation=generation - 1, layout=layout)
+        return contract.RuntimeConfig(
+            namespace="default",
+            gateway="bot",
+            generation=generation,
+            layout=contract.ShardLayout(
+                count=count, first=0, last=count - 1, per_worker=count // workers, workers_per_pod=workers
+            ),
+            predecessor=predecessor,
+            api_url=API,
+            intents=1,
+            compression="none",
+            operator_url="http://operator",
+            pod_url="http://pod-{generation}-{pod}",
+        )
+
+    def pod(self, generation: int, count: int, workers: int) -> PodInOneProcess:
+        forward = contract.ForwardConfig(url="http://bot/events")
+        return PodInOneProcess(self.world, self.config(generation, count, workers), forward, 0)
+
+    async def talk(self, seconds: float, rate: float = 50) -> None:
+        """Messages in all guilds by turns, each to every session that should see it."""
+        for _ in range(int(seconds * rate)):
+            guild = GUILDS[self.sent % len(GUILDS)]
+            body = {"id": str(10**18 + self.sent), "guild_id": str(guild), "number": self.sent}
+            for session in self.discord.sessions.values():
+                if contract.shard_of_guild(guild, session.shard[1]) == session.shard[0]:
+                    session.dispatch("MESSAGE_CREATE", body)
+            self.sent += 1
+            await asyncio.sleep(1 / rate)
+
+
+async def gate(request: Request) -> Response:
+    if request.headers.get("authorization") != f"Bearer {SECRETS.operator}":
+        return Response(401, {}, b"{}")
+    if request.path == "/v1/permits":
+        return Response(200, {}, contract.encode(contract.Permit(id="p")))
+    return Response(204, {}, b"")
+
+
+def make_town(world: World) -> Town:
+    bot = Bot()
+    world.network.serve("bot", http=bot.http)
+    world.network.serve("operator", http=gate)
+    return Town(world, ScriptedDiscord(world.network, guilds=GUILDS), bot)
+
+
+def all_ready(pod: PodInOneProcess) -> bool:
+    assert pod.pod is not None
+    states = [shard.state for shard in pod.pod.last_status().shards]
+    return all(state is contract.ShardState.READY for state in states)
+
+
+def complete(pod: PodInOneProcess) -> bool:
+    assert pod.pod is not None
+    handover = pod.pod.last_status().handover
+    return handover is not None and handover.complete
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kill", ["nobody", "standby", "old after the seal", "new after the seal", "new when complete"])
+def test_a_handover_loses_nothing_whoever_is_killed(kill: str, seed: int) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = town.pod(1, 1, 1), town.pod(2, 2, 2)
+        await old.start().adopt_record(record(1, active=1))
+        await world.until(lambda: all_ready(old), within=30)
+        await new.start().adopt_record(record(2, active=1, target=2))
+        assert old.pod is not None and new.pod is not None
+        await old.pod.adopt_record(record(2, active=1, target=2))
+        await world.until(lambda: all_ready(new), within=30)
+        await town.talk(13)
+        if kill == "standby":
+            new.kill()
+            new.start()
+            await town.talk(5)
+            await world.until(lambda: all_ready(new), within=30)
+        town.bot.up = not kill.endswith("after the seal")
+        await town.talk(2)
+        talking = asyncio.create_task(town.talk(10))
+        assert new.pod is not None
+        await new.pod.adopt_record(record(3, active=2))
+        await asyncio.sleep(2)
+        victim = {"old after the seal": old, "new after the seal": new, "new when complete": new}.get(kill)
+        if victim is not None:
+            victim.kill()
+            await asyncio.sleep(1)
+            victim.start()
+        await asyncio.sleep(3)
+        town.bot.up = True
+        await world.until(lambda: complete(new), within=60)
+        await talking
+        await old.stop()
+        await town.talk(2)
+        await asyncio.sleep(5)
+
+        numbers = town.bot.numbers
+        assert set(numbers) == set(range(town.sent)), "nothing is lost"
+        assert town.bot.names.count("READY") == 1, "the target's READY is not the bot's business"
+        assert town.bot.names.count("GUILD_CREATE") == len(GUILDS), "nor are its start-up snapshots"
+        for guild in range(len(GUILDS)):
+            first_seen = list(dict.fromkeys(number for number in numbers if number % len(GUILDS) == guild))
+            assert first_seen == sorted(first_seen), "the order within a guild holds"
+        assert len(town.discord.identifies) == 3, "whoever was killed has resumed"
+        if kill == "nobody":
+            assert len(numbers) == town.sent, "nothing comes twice"
+            assert None not in town.discord.client_closes
+        assert 1000 in town.discord.client_closes, "the old generation's session is ended"
+
+    run_world(story, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_pod_goes_on_from_its_watermark(seed: int) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        pod = town.pod(1, 2, 2)
+        await pod.start().adopt_record(record(1, active=1))
+        await world.until(lambda: all_ready(pod), within=30)
+        town.bot.up = False
+        await town.talk(3)
+        for _ in range(3):
+            pod.kill()
+            pod.start()
+            await town.talk(world.chance.uniform(0.5, 3))
+        town.bot.up = True
+        await world.until(lambda: set(town.bot.numbers) == set(range(town.sent)), within=60)
+        await pod.stop()
+        assert len(town.discord.identifies) == 2
+        assert set(town.discord.client_closes) <= {None, 4000}
+
+    run_world(story, seed=seed)
