@@ -1,0 +1,255 @@
+"""What is applied to a cluster for one gateway."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.generation import ANNOTATION, Generation, from_annotation
+from gateway_operator.api.parse import parse_gateway
+from gateway_operator.api.spec import Spec
+from gateway_operator.resources.configmaps import forward_config_map, record_config_map, runtime_config
+from gateway_operator.resources.secrets import auth_secret
+from gateway_operator.resources.settings import RuntimeSettings
+from gateway_operator.resources.shared import shared_manifests
+from gateway_operator.resources.statefulset import generation_manifests
+
+from shard_runtime.contract import (
+    ForwardConfig,
+    Honoured,
+    Predecessor,
+    Record,
+    RuntimeConfig,
+    ShardLayout,
+    decode,
+)
+
+OWNER = Metadata(name="my-bot", namespace="bots", uid="1234", generation=3)
+SETTINGS = RuntimeSettings(image="registry/gateway:1", operator_url="http://operator.system.svc:8080")
+LAYOUT = ShardLayout(count=16, first=0, last=15, per_worker=4, workers_per_pod=2)
+GENERATION = Generation(
+    number=2,
+    epoch=2,
+    layout=LAYOUT,
+    predecessor=Predecessor(generation=1, layout=ShardLayout(count=8, first=0, last=7)),
+    wishes=Honoured(count=16, identify_hash="i", layout_hash="l"),
+    intents=513,
+    compression="none",
+)
+
+
+def spec(**more: Any) -> Spec:
+    manifest = {
+        "apiVersion": "discordgateway.dev/v1alpha1",
+        "kind": "DiscordGateway",
+        "metadata": {"name": "my-bot"},
+        "spec": {
+            "tokenSecretRef": {"name": "bot-token", "key": "TOKEN"},
+            "intents": ["GUILDS"],
+            "forward": {"url": "http://bot/"},
+            **more,
+        },
+    }
+    return parse_gateway(manifest).spec
+
+
+def built(wanted: Spec | None = None, settings: RuntimeSettings = SETTINGS) -> tuple[dict[str, Any], dict[str, Any]]:
+    config, statefulset = generation_manifests(OWNER, wanted or spec(), GENERATION, settings)
+    return config, statefulset
+
+
+def revision(wanted: Spec) -> str:
+    return str(built(wanted)[1]["metadata"]["annotations"]["discordgateway.dev/revision"])
+
+
+def test_the_statefulset_of_a_generation() -> None:
+    config, statefulset = built()
+    assert statefulset["metadata"]["name"] == "my-bot-g2"
+    body = statefulset["spec"]
+    assert (body["replicas"], body["serviceName"]) == (2, "my-bot-pods")
+    assert (body["podManagementPolicy"], body["updateStrategy"]) == ("Parallel", {"type": "OnDelete"})
+    selector = {"discordgateway.dev/gateway": "my-bot", "discordgateway.dev/generation": "2"}
+    assert body["selector"]["matchLabels"] == selector
+    assert selector.items() <= body["template"]["metadata"]["labels"].items()
+    assert from_annotation(statefulset["metadata"]["annotations"][ANNOTATION]) == GENERATION
+    volumes = {volume["name"]: volume for volume in body["template"]["spec"]["volumes"]}
+    assert volumes["config"]["configMap"]["name"] == config["metadata"]["name"]
+    assert volumes["record"]["configMap"] == {"name": "my-bot-active", "optional": True}
+    assert volumes["forward"]["configMap"] == {"name": "my-bot-forward"}
+    assert volumes["token"]["secret"]["secretName"] == "bot-token"
+    assert volumes["token"]["secret"]["items"] == [{"key": "TOKEN", "path": "token"}]
+    assert volumes["auth"]["secret"]["secretName"] == "my-bot-auth"
+    assert volumes["state"] == {"name": "state", "emptyDir": {}}
+
+
+def test_pods_are_restricted_and_hold_no_credentials_for_kubernetes() -> None:
+    pod = built()[1]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/var/lib/discord-gateway", "/tmp"}
+    assert pod["terminationGracePeriodSeconds"] == 60
+
+
+def test_a_pod_learns_its_index_and_uid_and_only_a_hanging_one_is_restarted() -> None:
+    (container,) = built()[1]["spec"]["template"]["spec"]["containers"]
+    fields = {variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"] for variable in container["env"]}
+    assert fields == {
+        "POD_INDEX": "metadata.labels['apps.kubernetes.io/pod-index']",
+        "POD_UID": "metadata.uid",
+    }
+    probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    # Shards may wait for identify permits for hours; nothing that kills the pod may depend on them.
+    assert probes == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
+
+
+def test_the_config_is_immutable_and_named_by_its_content() -> None:
+    config, _ = built()
+    assert config["immutable"] is True
+    assert config["metadata"]["labels"]["discordgateway.dev/generation"] == "2"
+    read = decode(config["data"]["config.json"], RuntimeConfig)
+    assert (read.namespace, read.gateway, read.generation, read.layout) == ("bots", "my-bot", 2, LAYOUT)
+    assert (read.intents, read.compression) == (513, "none"), "of the generation, not of the spec"
+    assert read.predecessor == GENERATION.predecessor
+    assert read.pod_url == "http://my-bot-g{generation}-{pod}.my-bot-pods.bots.svc:8080"
+    assert read.operator_url == SETTINGS.operator_url
+    other, _ = built(spec(apiURL="http://proxy"))
+    assert other["metadata"]["name"] != config["metadata"]["name"]
+
+
+def test_a_local_cluster_says_itself_where_pods_answer() -> None:
+    settings = RuntimeSettings(image="i", operator_url="http://127.0.0.1:1", pod_url="file:/x/pods.json")
+    assert runtime_config(OWNER, spec(), GENERATION, settings).pod_url == "file:/x/pods.json"
+
+
+def test_presence_goes_into_identify_as_it_was_written() -> None:
+    presence = {"status": "idle", "activities": [{"name": "ж", "type": 0}], "since": None, "afk": False}
+    config, _ = built(spec(identify={"presence": presence}))
+    assert json.loads(config["data"]["config.json"])["identify"]["presence"] == presence
+
+
+def test_the_template_reaches_the_pods() -> None:
+    wanted = spec(
+        template={
+            "image": "mine:2",
+            "imagePullPolicy": "Never",
+            "imagePullSecrets": [{"name": "pull"}],
+            "resources": {"limits": {"cpu": 2}},
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 5}],
+            "affinity": {"podAntiAffinity": {"x": []}},
+            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+            "labels": {"team": "x", "discordgateway.dev/gateway": "other"},
+            "annotations": {"note": "y"},
+            "env": [{"name": "A", "value": "1"}],
+            "priorityClassName": "high",
+            "terminationGracePeriodSeconds": 5,
+        }
+    )
+    template = built(wanted)[1]["spec"]["template"]
+    pod = template["spec"]
+    (container,) = pod["containers"]
+    assert (container["image"], container["imagePullPolicy"]) == ("mine:2", "Never")
+    assert container["resources"] == {"requests": {}, "limits": {"cpu": 2}}
+    assert {"name": "A", "value": "1"} in container["env"]
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    assert pod["nodeSelector"] == {"a": "b"}
+    assert pod["tolerations"] == [{"key": "k", "operator": "Exists", "tolerationSeconds": 5}]
+    assert pod["affinity"] == {"podAntiAffinity": {"x": []}}
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"]["discordgateway.dev/generation"] == "2"
+    assert (pod["priorityClassName"], pod["terminationGracePeriodSeconds"]) == ("high", 5)
+    assert template["metadata"]["annotations"] == {"note": "y"}
+    assert template["metadata"]["labels"]["team"] == "x"
+    assert template["metadata"]["labels"]["discordgateway.dev/gateway"] == "my-bot", "ours win"
+
+
+def test_how_events_are_delivered_is_outside_the_pod_template() -> None:
+    before = revision(spec())
+    assert revision(spec(forward={"url": "http://other/", "lanes": 8})) == before
+    assert revision(spec(reshard={"requestID": "x"}, paused=True)) == before
+    assert revision(spec(template={"image": "other"})) != before
+    assert revision(spec(apiURL="http://proxy")) != before
+
+
+def test_the_revision_is_pinned() -> None:
+    """A new version of the operator must not change the pods of gateways that nobody touched.
+
+    If this fails, running gateways will be rolled after an upgrade: say so in the changelog, or undo the change.
+    """
+    assert revision(spec()) == "f6296ea0f6"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [*generation_manifests(OWNER, spec(), GENERATION, SETTINGS), *shared_manifests(OWNER, spec())],
+    ids=lambda manifest: manifest["metadata"]["name"],
+)
+def test_everything_is_owned_by_the_gateway(manifest: dict[str, Any]) -> None:
+    metadata = manifest["metadata"]
+    assert metadata["namespace"] == "bots"
+    assert metadata["labels"]["discordgateway.dev/gateway"] == "my-bot"
+    assert metadata["ownerReferences"] == [
+        {
+            "apiVersion": "discordgateway.dev/v1alpha1",
+            "kind": "DiscordGateway",
+            "name": "my-bot",
+            "uid": "1234",
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
+
+
+def test_services() -> None:
+    services = {m["metadata"]["name"]: m["spec"] for m in shared_manifests(OWNER, spec()) if m["kind"] == "Service"}
+    assert set(services) == {"my-bot", "my-bot-pods"}
+    pods = services["my-bot-pods"]
+    assert (pods["clusterIP"], pods["publishNotReadyAddresses"]) == ("None", True)
+    for service in services.values():
+        assert service["selector"] == {"discordgateway.dev/gateway": "my-bot"}
+        assert service["ports"] == [{"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP"}]
+
+
+def test_the_forward_config() -> None:
+    manifest = forward_config_map(
+        OWNER, spec(forward={"url": "http://bot/", "timeoutSeconds": 3, "events": {"exclude": ["TYPING_START"]}})
+    )
+    assert manifest["metadata"]["name"] == "my-bot-forward"
+    assert "immutable" not in manifest
+    read = decode(manifest["data"]["forward.json"], ForwardConfig)
+    assert (read.url, read.timeout_seconds, read.events.exclude) == ("http://bot/", 3, ["TYPING_START"])
+    assert read.queue.max_events == 1_000_000
+
+
+def test_the_record_replaces_exactly_what_was_read() -> None:
+    record = Record(epoch=3, active=2, target=None, honoured=GENERATION.wishes)
+    created = record_config_map(OWNER, record, resource_version=None)
+    assert "resourceVersion" not in created["metadata"]
+    replaced = record_config_map(OWNER, record, resource_version="77")
+    assert replaced["metadata"]["resourceVersion"] == "77"
+    assert replaced["metadata"]["name"] == "my-bot-active"
+    assert decode(replaced["data"]["record.json"], Record) == record
+    assert set(json.loads(replaced["data"]["record.json"])["honoured"]) == {
+        "count",
+        "requestID",
+        "identifyHash",
+        "layoutHash",
+    }
+
+
+def test_the_tokens_of_a_gateway() -> None:
+    secret = auth_secret(OWNER, operator="o", bot="b")
+    assert secret["metadata"]["name"] == "my-bot-auth"
+    assert secret["stringData"] == {"operator": "o", "bot": "b"}
