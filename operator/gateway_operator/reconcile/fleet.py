@@ -37,7 +37,7 @@ class Fleet:
     """The loops of all gateways. To be used from one event loop."""
 
     def __init__(self, *, reconciler: Reconciler, cluster: Cluster, chance: Chance) -> None:
-        self._reconciler = reconciler
+        self.reconciler = reconciler
         self._cluster = cluster
         self._chance = chance
         self._loops: dict[GatewayKey, _Loop] = {}
@@ -71,7 +71,7 @@ class Fleet:
         if loop is not None and loop.task is not None:
             loop.task.cancel()
             await asyncio.gather(loop.task, return_exceptions=True)
-        self._reconciler.forget(namespace, name)
+        self.reconciler.forget(namespace, name)
 
     async def clean_up(self, namespace: str, name: str) -> None:
         """Delete all that belongs to a gateway that is being deleted.
@@ -102,7 +102,7 @@ class Fleet:
             loop.changed.clear()
             self.passes += 1
             try:
-                wait = (await self._reconciler.pass_over(*key)).wait_seconds
+                wait = (await self.reconciler.pass_over(*key)).wait_seconds
                 failures = 0
             except Exception as error:
                 self.failures += 1

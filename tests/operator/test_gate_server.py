@@ -1,0 +1,170 @@
+"""The identify gate over real sockets: who gets an answer, and which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+import pytest
+from gateway_operator.identify.clients import MOUNT_LAG_SECONDS, GateClient, GateClients
+from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS, Limits
+from gateway_operator.identify.server import GateRoutes
+from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
+
+from shard_runtime.contract import (
+    Permit,
+    PermitOutcome,
+    PermitRequest,
+    PermitResult,
+    PermitWait,
+    Problem,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from conftest import ManualClock, World
+
+CLIENT = GateClient(
+    namespace="default",
+    gateway="bot",
+    bearer="the-bearer",
+    bot_token="token-1",
+    application="app",
+    active=1,
+    target=2,
+    reserve=100,
+)
+
+
+@dataclass
+class Gate:
+    url: str
+    http: aiohttp.ClientSession
+    clients: GateClients
+    clock: ManualClock
+    refused: list[tuple[str, str]]
+
+    async def post(self, path: str, body: bytes, bearer: str | None = "the-bearer") -> tuple[int, bytes]:
+        headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
+        async with self.http.post(self.url + path, data=body, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+    async def ask(self, *, shard: int = 0, bearer: str | None = "the-bearer", **changes: Any) -> tuple[int, Any]:
+        wish = msgspec.structs.replace(
+            PermitRequest(namespace="default", gateway="bot", generation=1, shard=shard, pod_uid="pod"), **changes
+        )
+        status, body = await self.post("/v1/permits", encode(wish), bearer)
+        kind = {200: Permit, 429: PermitWait}.get(status, Problem)
+        return status, decode(body, kind)
+
+    async def tell(self, permit: str, outcome: PermitOutcome, bearer: str | None = "the-bearer") -> int:
+        result = PermitResult(outcome=outcome, sent_milliseconds_ago=0)
+        status, _ = await self.post(f"/v1/permits/{permit}/result", encode(result), bearer)
+        return status
+
+
+@pytest.fixture
+async def gate(world: World) -> AsyncIterator[Gate]:
+    """A gate past its silence, that knows the budget of one application and one gateway of it."""
+    clients = GateClients(clock=world.clock, incarnation="t")
+    world.clock.seconds += SILENCE_SECONDS
+    clients.put(CLIENT)
+    now = world.clock.seconds
+    clients.limits_read("app", Limits(total=1000, remaining=500, reset_at=now + 9e4, max_concurrency=2, read_at=now))
+    refused: list[tuple[str, str]] = []
+    routes = GateRoutes(clients=clients, on_refused=lambda *key: refused.append(key))
+    surface = Surface(ready=lambda: True, metrics=lambda: [("a_total", "counter", "A.", 2.0)], routes=routes.routes())
+    port = await surface.start("127.0.0.1", 0)
+    async with aiohttp.ClientSession() as http:
+        yield Gate(f"http://127.0.0.1:{port}", http, clients, world.clock, refused)
+    await surface.stop()
+
+
+async def test_a_bucket_gets_its_next_permit_after_the_window(gate: Gate) -> None:
+    status, permit = await gate.ask()
+    assert status == 200
+    assert (await gate.ask(shard=1))[0] == 200, "another bucket"
+    status, wait = await gate.ask(shard=2)
+    assert status == 429
+    assert 0 < wait.retry_after_milliseconds <= 6000
+    assert await gate.tell(permit.id, PermitOutcome.READY) == 204
+    assert await gate.tell(permit.id, PermitOutcome.READY) == 204, "told twice is no error"
+    assert await gate.tell("never-given", PermitOutcome.READY) == 204
+    assert (await gate.ask(shard=2))[0] == 429
+    gate.clock.seconds += WINDOW_SECONDS
+    assert (await gate.ask(shard=2))[0] == 200
+
+
+@pytest.mark.parametrize("bearer", [None, "", "wrong", "the-bearer ", "þ", "the-bearer2"])
+async def test_without_the_gateways_token_there_is_nothing(gate: Gate, bearer: str | None) -> None:
+    expected = 200 if bearer == "the-bearer " else 401  # surrounding white space is no part of a header's value
+    assert (await gate.ask(bearer=bearer))[0] == expected
+    assert await gate.tell("t-1", PermitOutcome.TOKEN_REFUSED, bearer) == (204 if expected == 200 else 401)
+
+
+async def test_another_gateways_token_opens_nothing_of_this_one(gate: Gate) -> None:
+    gate.clients.put(replace(CLIENT, gateway="other", bearer="other-bearer"))
+    assert (await gate.ask(bearer="other-bearer"))[0] == 401
+    _, permit = await gate.ask()
+    assert await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED, "other-bearer") == 204
+    assert gate.refused == []
+    assert (await gate.ask(shard=1))[0] == 200
+
+
+async def test_only_generations_of_the_record_may_identify(gate: Gate) -> None:
+    status, problem = await gate.ask(generation=3)
+    assert (status, problem.error) == (409, "Generation 3 is neither active nor the target.")
+    assert (await gate.ask(generation=2))[0] == 200
+    gate.clients.put(replace(CLIENT, stopped="There is no bot token to identify with."))
+    assert (await gate.ask(shard=1))[0] == 409
+
+
+async def test_a_refused_token_stops_identifies_until_the_secret_changes(gate: Gate) -> None:
+    _, permit = await gate.ask()
+    assert await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED) == 204
+    assert gate.refused == [("default", "bot")]
+    status, problem = await gate.ask(shard=1)
+    assert status == 409
+    assert "4004" in problem.error
+    gate.clients.put(CLIENT)
+    gate.clients.put(replace(CLIENT, bot_token=""))  # could not be read just now
+    gate.clients.put(CLIENT)
+    assert (await gate.ask(shard=1))[0] == 409
+    gate.clients.put(replace(CLIENT, bot_token="token-2"))
+    status, permit = await gate.ask(shard=1)
+    assert status == 200
+
+    # A pod whose mount lags is refused with the old token: that says nothing of the new one.
+    await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED)
+    gate.clock.seconds += MOUNT_LAG_SECONDS
+    status, permit = await gate.ask(shard=1)
+    assert status == 200
+    await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED)
+    assert (await gate.ask(shard=0))[0] == 409
+
+
+async def test_nonsense_is_refused_with_a_sentence(gate: Gate) -> None:
+    for path in ("/v1/permits", "/v1/permits/t-1/result"):
+        for body in (b"", b"{", b"[]", b'{"shard": "0"}', b"\xff"):
+            status, answer = await gate.post(path, body)
+            assert status == 400
+            assert decode(answer, Problem).error.endswith(".")
+        status, _ = await gate.post(path, b" " * (LONGEST_BODY_BYTES + 1))
+        assert status == 413
+
+
+async def test_probes_and_metrics_need_no_token(gate: Gate) -> None:
+    for path, expected in (("/livez", "ok\n"), ("/readyz", "ok\n"), ("/metrics", "a_total 2\n")):
+        async with gate.http.get(gate.url + path) as answer:
+            assert answer.status == 200
+            assert (await answer.text()).endswith(expected)
+
+
+async def test_many_pods_at_once_get_one_permit_a_bucket(gate: Gate) -> None:
+    answers = await asyncio.gather(*(gate.ask(shard=shard) for shard in range(40)))
+    assert sorted(status for status, _ in answers) == [200] * 2 + [429] * 38
