@@ -403,6 +403,17 @@ TABLE = {
         ),
         ["abort"],
     ),
+    "target stood still while no operator was there": (
+        observe(
+            SIXTEEN,
+            BEGUN,
+            gen(ONE, epoch=2),
+            gen(TWO, epoch=2, ready=9),
+            before=reshard(Step.CONNECTING, seconds=9000, ready=9),
+            watched_since=NOW - 299_000,
+        ),
+        ["ensure 1", "ensure 2"],
+    ),
     "target was slow and went on": (
         observe(
             SIXTEEN,

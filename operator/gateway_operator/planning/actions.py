@@ -52,8 +52,8 @@ class EnsureGeneration:
 
     generation: Generation
     create: bool = False
-    """The StatefulSet was not there: create it, and leave one that somebody else has created meanwhile as it is (no
-    server-side apply: a late act must not change what a generation that lives was made with)."""
+    """The StatefulSet was not there: look again and apply only if it still is not. A late act must not change what a
+    generation that lives was made with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

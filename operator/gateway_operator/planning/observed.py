@@ -110,5 +110,8 @@ class Observation:
     discord_problem: DiscordProblem | None = None
     previous: Status = field(default_factory=Status)
     """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
+    watched_since: int = 0
+    """When this operator process first looked at the gateway: without an operator no permits are given, so a target is
+    not to blame for the time before."""
     gauges_due: bool = True
     """Whether gauges (guilds, queue, budget) may be written; at most once a minute on an unchanged gateway."""

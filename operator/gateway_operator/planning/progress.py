@@ -52,4 +52,5 @@ def stalled(observation: Observation, stage: Stage, *, number: int, ready: int, 
     previous = previous_reshard(observation, number)
     if not stage.stalls or previous is None or previous.step is not stage.step or ready > previous.ready_shards:
         return False
-    return observation.now - milliseconds(previous.last_progress_at) >= seconds * 1000
+    since = max(milliseconds(previous.last_progress_at), observation.watched_since)
+    return observation.now - since >= seconds * 1000
