@@ -30,7 +30,7 @@ class Siblings:
     def base_url(self, generation: int, pod: int) -> str:
         """Where a pod answers now. Raises :class:`SiblingError` when the file that tells does not know it."""
         if not self._pod_url.startswith("file:"):
-            return self._pod_url.format(generation=generation, pod=pod).rstrip("/")
+            return self._pod_url.replace("{generation}", str(generation)).replace("{pod}", str(pod)).rstrip("/")
         path = Path(self._pod_url.removeprefix("file:"))
         try:
             data = self._disk.read(path)

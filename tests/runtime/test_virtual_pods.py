@@ -112,7 +112,17 @@ def complete(pod: PodInOneProcess) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kill", ["nobody", "standby", "old after the seal", "new after the seal", "new when complete"])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        "nobody",
+        "standby",
+        "old after the seal",
+        "new after the seal",
+        "new when complete",
+        "new when the old is gone",
+    ],
+)
 def test_a_handover_loses_nothing_whoever_is_killed(kill: str, seed: int) -> None:
     async def story(world: World) -> None:
         town = make_town(world)
@@ -145,6 +155,12 @@ def test_a_handover_loses_nothing_whoever_is_killed(kill: str, seed: int) -> Non
         await world.until(lambda: complete(new), within=60)
         await talking
         await old.stop()
+        if kill == "new when the old is gone":
+            town.bot.up = False
+            await town.talk(1)
+            new.kill()
+            new.start()
+            town.bot.up = True
         await town.talk(2)
         await asyncio.sleep(5)
 
