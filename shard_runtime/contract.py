@@ -1,9 +1,9 @@
 """What operator and runtime, and runtime pods among themselves, say to each other.
 
-The only module of the runtime that the operator imports, so it holds models and the arithmetic both sides must agree on
-(which pod and which worker hold which shard), and nothing else. Names on the wire are camelCase JSON; times are unix
-milliseconds unless a name says otherwise. Decoding is strict about types and tolerant of fields it does not know, so that
-an operator and pods of neighbouring versions can talk.
+The only module of the runtime that the operator imports, so it holds models and the arithmetic both sides must agree
+on (which pod and which worker hold which shard), and nothing else. Names on the wire are camelCase JSON; times are
+unix milliseconds unless a name says otherwise. Decoding is strict about types and tolerant of fields it does not know,
+so that an operator and pods of neighbouring versions can talk.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def decode(data: bytes | str, into: type[WireType]) -> WireType:
     return msgspec.json.decode(data, type=into)
 
 
-# --- Layout: which pod and which worker hold which shard ------------------------------------------------------------
+# --- Layout: which pod and which worker hold which shard --------------------------------------------------------------
 
 
 class ShardLayout(Wire, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def overlapping_shards(shard: int, count: int, other: ShardLayout) -> list[int]:
     return [candidate for candidate in other.shards if candidate % step == shard % step]
 
 
-# --- Configuration, mounted ---------------------------------------------------------------------------------------------
+# --- Configuration, mounted -------------------------------------------------------------------------------------------
 
 
 class IdentifyProperties(Wire, frozen=True, kw_only=True):
@@ -206,7 +206,7 @@ class Record(Wire, frozen=True, kw_only=True):
     """Generations up to this one are deleted: a pod that lost its state asks nothing of them and waits for none."""
 
 
-# --- Identify permits -----------------------------------------------------------------------------------------------------
+# --- Identify permits -------------------------------------------------------------------------------------------------
 
 
 class PermitRequest(Wire, frozen=True, kw_only=True):
@@ -255,7 +255,7 @@ class Problem(Wire, frozen=True, kw_only=True):
     error: str
 
 
-# --- Status ---------------------------------------------------------------------------------------------------------------
+# --- Status -----------------------------------------------------------------------------------------------------------
 
 
 class Role(enum.StrEnum):
@@ -317,7 +317,10 @@ class HandoverStatus(Wire, frozen=True, kw_only=True):
     """Events delivered as ``maybeDuplicate``."""
     skipped: int = 0
     """Held events that the predecessor had accepted."""
+    committed_at: int | None = None
+    """When the first worker of the pod learned of the commit."""
     completed_at: int | None = None
+    """When the last guild was released."""
     longest_pause_milliseconds: float = 0.0
 
 
@@ -339,7 +342,7 @@ class PodStatus(Wire, frozen=True, kw_only=True):
     """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``."""
 
 
-# --- Handover -------------------------------------------------------------------------------------------------------------
+# --- Handover ---------------------------------------------------------------------------------------------------------
 
 
 class HandoverRequest(Wire, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """`make demo`: the main job, on this machine, in about a minute.
 
-A simulated Discord, a receiver (the bot) and a gateway of 8 shards run as processes under load. The receiver is stopped
-and started again; then the gateway is resharded to 16. A line a second says what is going on; the last line is the outcome
-as one JSON object, judged by what the simulator knows it sent and what the receiver acknowledged.
+A simulated Discord, a receiver (the bot) and a gateway of 8 shards run as processes under load. The receiver is
+stopped and started again; then the gateway is resharded to 16. A line a second says what is going on; the last line is
+the outcome as one JSON object, judged by what the simulator knows it sent and what the receiver acknowledged.
 """
 
 from __future__ import annotations
@@ -120,9 +120,10 @@ class Demo:
             f"generation {g['number']} ({g['role']}) {g['readyShards']}/{g['shards']} READY" for g in generations
         )
         queued = await self.queued()
+        delivered = max(0, self.delivered - self.uncounted)
         return (
             f"{time.monotonic() - self.started:5.1f} s  {shards or 'no shards yet':<42}  sent {sent:>6}  "
-            f"delivered {max(0, self.delivered - self.uncounted):>6}  queued {queued:>5}  receiver {receiver:<4}  {self.doing}"
+            f"delivered {delivered:>6}  queued {queued:>5}  receiver {receiver:<4}  {self.doing}"
         )
 
     async def queued(self) -> int:

@@ -267,6 +267,7 @@ class Cutover:
             released_guilds=len(self._released_guilds),
             delivered_marked=self._marked,
             skipped=self._skipped,
+            committed_at=self.committed_at,
             completed_at=self.completed_at,
             longest_pause_milliseconds=self._longest_pause,
         )

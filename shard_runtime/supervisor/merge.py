@@ -76,6 +76,7 @@ def _handover(statuses: Sequence[contract.HandoverStatus], workers: int) -> cont
     if not statuses:
         return None
     complete = len(statuses) == workers and all(status.complete for status in statuses)
+    committed = [status.committed_at for status in statuses if status.committed_at is not None]
     completed = [status.completed_at for status in statuses if status.completed_at is not None]
     return contract.HandoverStatus(
         complete=complete,
@@ -85,6 +86,7 @@ def _handover(statuses: Sequence[contract.HandoverStatus], workers: int) -> cont
         released_guilds=sum(status.released_guilds for status in statuses),
         delivered_marked=sum(status.delivered_marked for status in statuses),
         skipped=sum(status.skipped for status in statuses),
+        committed_at=min(committed, default=None),
         completed_at=max(completed) if complete and completed else None,
         longest_pause_milliseconds=max(status.longest_pause_milliseconds for status in statuses),
     )

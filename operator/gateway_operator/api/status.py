@@ -67,6 +67,7 @@ class ReshardOutcome(Observed):
     started_at: Stamp = Field(description="When it began.")
     ended_at: Stamp = Field(description="When it ended.")
     duration_seconds: float = Field(ge=0, description="From beginning to end.")
+    cutover_seconds: float = Field(default=0, ge=0, description="From the commit to the last guild's release.")
     released_guilds: int = Field(default=0, ge=0, description="Guilds whose delivery moved.")
     delivered_marked: int = Field(default=0, ge=0, description="Events delivered as maybeDuplicate.")
     skipped: int = Field(default=0, ge=0, description="Held events that the predecessor had accepted.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway_operator.api.conditions import Condition, milliseconds, timestamp
 from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
 from gateway_operator.api.spec import Reshard
@@ -19,7 +21,7 @@ from gateway_operator.api.status import (
 from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import answers, layout_of, not_ready, ready_shards, shards
 from gateway_operator.planning.observed import Observation, ObservedGeneration
-from shard_runtime.contract import Record, Role, ShardState
+from shard_runtime.contract import HandoverStatus, Record, Role, ShardState
 
 
 def status(
@@ -145,6 +147,7 @@ def _history(
             started_at=ended.started_at,
             ended_at=timestamp(observation.now),
             duration_seconds=max(0.0, (observation.now - began) / 1000),
+            cutover_seconds=_cutover_seconds(handovers) if completed else 0.0,
             released_guilds=sum(handover.released_guilds for handover in handovers) if completed else 0,
             delivered_marked=sum(handover.delivered_marked for handover in handovers) if completed else 0,
             skipped=sum(handover.skipped for handover in handovers) if completed else 0,
@@ -154,3 +157,9 @@ def _history(
         ),
     )
     return history[:MOST_HISTORY]
+
+
+def _cutover_seconds(handovers: Sequence[HandoverStatus]) -> float:
+    committed = [handover.committed_at for handover in handovers if handover.committed_at is not None]
+    completed = [handover.completed_at for handover in handovers if handover.completed_at is not None]
+    return max(0.0, (max(completed) - min(committed)) / 1000) if committed and completed else 0.0
