@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -82,7 +83,7 @@ def _local(options: argparse.Namespace) -> int:
         with StateLock(state):
             from gateway_operator.local.run import LocalOptions, run_local
 
-            local = LocalOptions(file=options.filename, state=state, write=lambda line: print(line, flush=True))
+            local = LocalOptions(file=options.filename, state=state, write=_print)
             asyncio.run(run_local(local, manifests, since=since))
     except StateInUseError as error:
         return _complain(FAILED, str(error))
@@ -121,6 +122,12 @@ def _local_status(options: argparse.Namespace) -> int:
     except RemoteError as error:
         return _complain(FAILED, str(error))
     return 0
+
+
+def _print(line: str) -> None:
+    """Print for the person who watches; that nobody does any more (``dgw local | head``) ends nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def _complain(code: int, *sentences: str) -> int:

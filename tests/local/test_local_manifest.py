@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +80,12 @@ def test_an_unreadable_file_exits_2(dgw: Dgw, tmp_path: Path) -> None:
     code, said = dgw("local", "-f", str(tmp_path / "bytes.yaml"))
     assert (code, said) == (2, f"error: {tmp_path}/bytes.yaml is not UTF-8 text (byte 0).\n")
     assert dgw("local") == (2, "error: dgw local needs -f FILE, a manifest to run.\n")
+
+
+def test_a_laptop_needs_no_kubernetes() -> None:
+    program = "import sys, gateway_operator.local.run; print({'kubernetes', 'kopf'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "set()\n"
 
 
 def test_a_state_directory_that_is_none_is_said_so(dgw: Dgw, tmp_path: Path) -> None:

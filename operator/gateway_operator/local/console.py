@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType
 from gateway_operator.api.status import Status
@@ -13,34 +14,53 @@ from gateway_operator.reconcile.reconciler import GatewayKey
 _PASSING = ("ShardsNotReady", "Creating", "ReadingAPI", "ReadingBudget", "Starting", "NotChecked", "NoPodAnswers")
 """Reasons that pass by themselves within moments of a start; the situation line shows them well enough."""
 
+REPEAT_AFTER = timedelta(seconds=30)
+"""The same problem in other words is said again no sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    message: str
+    said: datetime
+
 
 class Console:
-    """Prints each gateway's situation when its text changes, and each problem once."""
+    """Prints each gateway's situation when its text changes, and a problem when it comes or, rarely, reads anew."""
 
     def __init__(self, *, write: Callable[[str], None], now: Callable[[], datetime] = datetime.now) -> None:
         self._write = write
         self._now = now
-        self._last: dict[GatewayKey, tuple[str, tuple[str, ...]]] = {}
+        self._lines: dict[GatewayKey, str] = {}
+        self._troubles: dict[GatewayKey, dict[str, _Trouble]] = {}
 
     def say(self, text: str) -> None:
         self._write(f"{self._now():%H:%M:%S}  {text}")
 
     def show(self, key: GatewayKey, plan: Plan) -> None:
         """Say how the gateway is, if that is news."""
-        line, troubles = situation(plan.status), tuple(problems(plan.status))
-        before_line, before_troubles = self._last.get(key, ("", ()))
-        self._last[key] = (line, troubles)
-        if line != before_line:
+        line = situation(plan.status)
+        if line != self._lines.get(key):
+            self._lines[key] = line
             self.say(f"{key[1]}: {line}")
-        for trouble in troubles:
-            if trouble not in before_troubles:
-                self.say(f"{key[1]}: {trouble}")
+        before, now = self._troubles.get(key, {}), self._now()
+        current: dict[str, _Trouble] = {}
+        for condition in problems(plan.status):
+            kind = f"{condition.type.value} {condition.reason}"
+            known = before.get(kind)
+            news = known is None or (condition.message != known.message and now - known.said >= REPEAT_AFTER)
+            if known is None or news:
+                self.say(f"{key[1]}: {condition.type.value}: {condition.message}")
+                known = _Trouble(message=condition.message, said=now)
+            current[kind] = known
+        self._troubles[key] = current
 
 
 def situation(status: Status) -> str:
     """One line: which generation delivers, how many shards are READY, and how far a reshard is."""
     if status.active_generation is None:
         return "not started yet"
+    if not status.shards:
+        return f"generation {status.active_generation} is being created"
     line = f"generation {status.active_generation}, {status.ready_shards}/{status.shards} shards READY"
     reshard = status.reshard
     if reshard is not None:
@@ -50,10 +70,10 @@ def situation(status: Status) -> str:
     return line
 
 
-def problems(status: Status) -> list[str]:
-    """Sentences of the conditions that a person should see to, each once however many conditions say it."""
+def problems(status: Status) -> list[Condition]:
+    """Conditions that a person should see to; of those that say the same, the first."""
     troubled = {condition.message: condition for condition in reversed(status.conditions) if _is_problem(condition)}
-    return [f"{condition.type.value}: {message}" for message, condition in reversed(troubled.items())]
+    return list(reversed(troubled.values()))
 
 
 def _is_problem(condition: Condition) -> bool:

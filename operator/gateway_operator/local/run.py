@@ -131,7 +131,7 @@ class LocalRun:
                 kubelet = group.create_task(self._run_pods(), name="pods")
                 await self._stop.wait()
                 watching.cancel()
-                self._console.say("stopping; sessions stay resumable for as long as Discord keeps them")
+                self._console.say("stopping: pods deliver what is queued, sessions stay resumable (again: end at once)")
                 await self._fleet.stop()
                 self._cluster.kubelet.stop()
                 await kubelet
@@ -152,7 +152,7 @@ class LocalRun:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
-            self._console.say("told again: ending the pods now")
+            self._console.say("ending the pods at once")
             self._cluster.kubelet.kill()
         log.info("%s", number.name)
         self._stop.set()
