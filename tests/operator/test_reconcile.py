@@ -34,9 +34,20 @@ def reconciler_of(world: World, cluster: Any = None) -> Reconciler:
     return world.operator(cluster).fleet.reconciler
 
 
+class StatusWatch(StoreCluster):
+    """Counts writes of the status, also those that change nothing."""
+
+    statuses = 0
+
+    async def update_status(self, namespace: str, name: str, status: Manifest) -> None:
+        self.statuses += 1
+        await super().update_status(namespace, name, status)
+
+
 async def test_a_gateway_becomes_a_generation_and_is_then_left_alone(world: World) -> None:
     world.apply()
-    reconciler = reconciler_of(world)
+    cluster = StatusWatch(world.store)
+    reconciler = reconciler_of(world, cluster)
     assert await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
     record = world.record()
     assert record is not None
@@ -49,9 +60,10 @@ async def test_a_gateway_becomes_a_generation_and_is_then_left_alone(world: Worl
             assert manifest["metadata"]["ownerReferences"][0]["uid"] == owner
 
     await world.passes(reconciler, seconds=70)  # the gauges' minute
-    before = world.versions()
+    before, written = world.versions(), cluster.statuses
     await world.passes(reconciler, seconds=300)
     assert world.versions() == before
+    assert cluster.statuses == written
 
 
 async def test_a_new_count_moves_delivery_and_retires_the_old_generation(world: World) -> None:
