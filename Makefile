@@ -46,8 +46,9 @@ e2e: install ## real pods: brings a cluster up, installs the chart, runs the end
 e2e-down: ## ends the cluster that e2e and demo-kubernetes started
 	@e2e/cluster.sh down
 
-crds: install ## the CRD, generated from the models
+crds: install ## the CRD and its reference page, generated from the models
 	@$(PY) -m gateway_operator.api.crd
+	@$(PY) -m gateway_operator.api.reference
 
 lock: install ## resolve the dependencies anew
 	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
