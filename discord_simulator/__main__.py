@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from dataclasses import fields
+
+import msgspec
 
 from discord_simulator.server import run_server
 from discord_simulator.settings import Settings
@@ -53,27 +56,52 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.message_bytes,
         help="size of a MESSAGE_CREATE (default: %(default)s)",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="others",
+        help="any other setting of discord_simulator/settings.py, its value as JSON: --set shuffle_keys=true",
+    )
     return parser
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Raises ``ValueError`` with a sentence for a ``--set`` that does not fit."""
+    values: dict[str, object] = {
+        "token": arguments.token,
+        "guilds": arguments.guilds,
+        "max_concurrency": arguments.max_concurrency,
+        "identify_total": arguments.identify_limit,
+        "recommended_shards": arguments.shards,
+        "shard_multiple": arguments.shard_multiple,
+        "heartbeat_interval_milliseconds": arguments.heartbeat_interval,
+        "replay_events": arguments.replay_events,
+        "session_expiry_seconds": arguments.session_expiry,
+        "guild_bytes": arguments.guild_bytes,
+        "message_bytes": arguments.message_bytes,
+    }
+    known = {field.name for field in fields(Settings)}
+    for setting in arguments.others:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            raise ValueError(f'--set {setting}: "{name}" is not a setting; there are {", ".join(sorted(known))}')
+        try:
+            values[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError as problem:
+            raise ValueError(f'--set {setting}: "{value}" is not JSON: {problem}') from None
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as problem:
+        raise ValueError(f"--set: {problem}") from None
+
+
+async def _run(arguments: argparse.Namespace, settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    settings = Settings(
-        token=arguments.token,
-        guilds=arguments.guilds,
-        max_concurrency=arguments.max_concurrency,
-        identify_total=arguments.identify_limit,
-        recommended_shards=arguments.shards,
-        shard_multiple=arguments.shard_multiple,
-        heartbeat_interval_milliseconds=arguments.heartbeat_interval,
-        replay_events=arguments.replay_events,
-        session_expiry_seconds=arguments.session_expiry,
-        guild_bytes=arguments.guild_bytes,
-        message_bytes=arguments.message_bytes,
-    )
     async with run_server(settings=settings, host=arguments.host, port=arguments.port, seed=arguments.seed) as (
         _,
         port,
@@ -82,8 +110,19 @@ async def _run(arguments: argparse.Namespace) -> None:
         await stop.wait()
 
 
+def settings_of(command_line: list[str]) -> Settings:
+    """The settings that *command_line* asks for. Raises ``ValueError`` with a sentence for a wrong ``--set``."""
+    return _settings(_parser().parse_args(command_line))
+
+
 def main() -> None:
-    asyncio.run(_run(_parser().parse_args()))
+    parser = _parser()
+    arguments = parser.parse_args()
+    try:
+        settings = _settings(arguments)
+    except ValueError as problem:
+        parser.error(str(problem))
+    asyncio.run(_run(arguments, settings))
 
 
 if __name__ == "__main__":

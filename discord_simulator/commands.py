@@ -67,6 +67,7 @@ class Commands:
     def obey(self, session: Session, opcode: int, data: msgspec.Raw) -> None:
         if opcode == 3:
             msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+            self._presence(session)
         elif opcode == 4:
             self._voice(session, msgspec.json.decode(data, type=_VoiceState))
         elif opcode == 8:
@@ -81,6 +82,16 @@ class Commands:
             for guild in self._own_guilds(session, [info.guild_id]):
                 channel = {"id": str(guild.channel), **dict.fromkeys(info.fields)}
                 self._reply(session, "CHANNEL_INFO", {"guild_id": str(guild.id), "channels": [channel]}, guild=guild)
+
+    def _presence(self, session: Session) -> None:
+        """Count one presence update; what an update does to others is not simulated."""
+        settings, now, came = self._gateway.settings, self._gateway.now(), session.presences
+        while came and now - came[0] >= settings.presence_update_seconds:
+            came.popleft()
+        if len(came) < settings.presence_updates:
+            came.append(now)
+        else:
+            self._gateway.truth.counters.presences_ignored += 1
 
     def _own_guilds(self, session: Session, ids: Iterable[str]) -> list[Guild]:
         """Those of *ids* that the session is asked about rightly; others go unanswered."""
@@ -128,7 +139,7 @@ class Commands:
             self._reply(session, "GUILD_MEMBERS_CHUNK", body, guild=guild)
 
     def _voice(self, session: Session, state: _VoiceState) -> None:
-        """Own VOICE_STATE_UPDATE to all that see the guild, VOICE_SERVER_UPDATE to the asker."""
+        """Own VOICE_STATE_UPDATE to all that see the guild, VOICE_SERVER_UPDATE to the asker or to all of them."""
         for guild in self._own_guilds(session, [state.guild_id]):
             own = {
                 "user_id": str(self._gateway.application.id),
@@ -143,7 +154,13 @@ class Commands:
             )
             if state.channel_id is not None:
                 server = {"token": "voice", "guild_id": str(guild.id), "endpoint": "voice.invalid:443"}
-                self._reply(session, "VOICE_SERVER_UPDATE", server, guild=guild)
+                if self._gateway.settings.voice_server_audience == "asker":
+                    self._reply(session, "VOICE_SERVER_UPDATE", server, guild=guild)
+                else:
+                    body = msgspec.json.encode(server)
+                    self._gateway.broadcast.emit(
+                        Event(name="VOICE_SERVER_UPDATE", body=body, guild=guild.id, kind=EventKind.VOICE)
+                    )
 
     def _reply(self, session: Session, name: str, body: object, *, guild: Guild | None) -> None:
         session.dispatch(

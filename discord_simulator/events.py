@@ -82,7 +82,6 @@ def invalid_session(*, resumable: bool) -> bytes:
     return b'{"t":null,"s":null,"op":9,"d":%b}' % (b"true" if resumable else b"false")
 
 
-def hello(*, interval_milliseconds: int) -> bytes:
-    return b'{"t":null,"s":null,"op":10,"d":{"heartbeat_interval":%d,"_trace":["[\\"simulator\\",{}]"]}}' % (
-        interval_milliseconds
-    )
+def hello(*, interval_milliseconds: int, trace: bool) -> bytes:
+    extra = b',"_trace":["[\\"simulator\\",{}]"]' if trace else b""
+    return b'{"t":null,"s":null,"op":10,"d":{"heartbeat_interval":%d%b}}' % (interval_milliseconds, extra)

@@ -6,15 +6,17 @@ Each action is a row of the table at the end. Source: docs/protocol.md, simulato
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import msgspec
 
 from discord_simulator.events import HEARTBEAT_REQUEST, RECONNECT, invalid_session
-from discord_simulator.fault_windows import WINDOWS
+from discord_simulator.fault_windows import AIMED, WINDOWS, Target
 from discord_simulator.gateway import Gateway
 from discord_simulator.sessions import Session
+from discord_simulator.treatment import Treatment
 
 
 class Fault(msgspec.Struct, rename="camel", kw_only=True, forbid_unknown_fields=True):
@@ -27,12 +29,26 @@ class Fault(msgspec.Struct, rename="camel", kw_only=True, forbid_unknown_fields=
     code: int = 4000
     resumable: bool = False
     milliseconds: tuple[float, float] = (0.0, 0.0)
-    """Of ``delay``: the least and the most."""
+    """Of ``delay``, ``delayHeartbeatAcks``, and of the further copies of ``unreliable``: the least and the most."""
     per_guild: bool = False
     """Of ``delay``: keep order within a guild only."""
+    drop: float = 0.0
+    duplicate: float = 0.0
+    """Of ``unreliable``: chances from 0 to 1."""
+    enabled: bool = True
+    """Of ``shuffleKeys``."""
     seconds: float = 0.0
     status: int = 500
     remaining: int = 0
+
+    @property
+    def target(self) -> Target:
+        return Target(session=self.session, shard=self.shard, count=self.count)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """``milliseconds`` in seconds."""
+        return self.milliseconds[0] / 1000, self.milliseconds[1] / 1000
 
 
 class FaultResult(msgspec.Struct, rename="camel"):
@@ -41,43 +57,52 @@ class FaultResult(msgspec.Struct, rename="camel"):
 
 
 class UnknownFaultError(ValueError):
-    """The action is not one of the table."""
+    """The action is not one of the table, or it cannot be aimed."""
 
 
 def inject(gateway: Gateway, fault: Fault) -> FaultResult:
     """Do *fault*. Raises :class:`UnknownFaultError` with a sentence that lists the actions."""
     if fault.action in WINDOWS:
-        value = {"api": float(fault.status), "delayReady": fault.milliseconds[1] / 1000}.get(fault.action, 1.0)
-        gateway.faults.open(fault.action, seconds=fault.seconds, value=value)
-        return FaultResult(affected=0)
+        return _open_window(gateway, fault)
     if fault.action == "clear":
-        gateway.faults.clear()
-        gateway.broadcast.delay = (0.0, 0.0)
-        for session in gateway.sessions.all():
-            _set_lag(gateway, session, Fault(action="delay"))
-            session.lag.stalled_until = 0.0
-        return FaultResult(affected=len(gateway.sessions))
+        return _clear(gateway)
     if fault.action == "budget":
         gateway.application.set_remaining(fault.remaining, gateway.now())
         return FaultResult(affected=0)
-    if fault.action == "delay" and fault.session is None and fault.shard is None and fault.count is None:
-        gateway.broadcast.delay = (fault.milliseconds[0] / 1000, fault.milliseconds[1] / 1000)
     strike = _STRIKES.get(fault.action)
     if strike is None:
         known = ", ".join(sorted({*_STRIKES, *WINDOWS, "clear", "budget"}))
         raise UnknownFaultError(f'action "{fault.action}" is not one of {known}')
-    targets = [session for session in gateway.sessions.all() if _meant(fault, session)]
+    if fault.action in _TREATMENTS and fault.target.everybody:
+        gateway.broadcast.treatment = _treated(gateway.broadcast.treatment, fault)
+    targets = [session for session in gateway.sessions.all() if fault.target.means(session)]
     for session in targets:
         strike(gateway, session, fault)
     return FaultResult(affected=len(targets))
 
 
-def _meant(fault: Fault, session: Session) -> bool:
-    return (
-        fault.session in (None, session.id)
-        and fault.shard in (None, session.shard)
-        and fault.count in (None, session.count)
-    )
+def _open_window(gateway: Gateway, fault: Fault) -> FaultResult:
+    if fault.action not in AIMED and not fault.target.everybody:
+        aimed = ", ".join(sorted(AIMED))
+        raise UnknownFaultError(
+            f'"{fault.action}" is for everybody: of the faults with a duration, only {aimed} take a target'
+        )
+    least, most = fault.span
+    if fault.action == "api":
+        least = most = float(fault.status)
+    elif fault.action not in ("delayReady", "delayHeartbeatAcks"):
+        least = most = 1.0
+    gateway.faults.open(fault.action, seconds=fault.seconds, least=least, most=most, target=fault.target)
+    return FaultResult(affected=0)
+
+
+def _clear(gateway: Gateway) -> FaultResult:
+    gateway.faults.clear()
+    gateway.broadcast.treatment = gateway.broadcast.usual_treatment
+    for session in gateway.sessions.all():
+        session.treatment = gateway.broadcast.usual_treatment
+        session.lag.stalled_until = 0.0
+    return FaultResult(affected=len(gateway.sessions))
 
 
 def _close(gateway: Gateway, session: Session, fault: Fault) -> None:
@@ -127,16 +152,30 @@ def _request_heartbeat(gateway: Gateway, session: Session, fault: Fault) -> None
         session.connection.send(HEARTBEAT_REQUEST)
 
 
-def _set_lag(gateway: Gateway, session: Session, fault: Fault) -> None:
+def _treated(treatment: Treatment, fault: Fault) -> Treatment:
+    """What *treatment* becomes by a fault of ``_TREATMENTS``."""
+    least, most = fault.span
+    if fault.action == "delay":
+        return replace(treatment, least=least, most=most, per_guild=fault.per_guild)
+    if fault.action == "unreliable":
+        return replace(
+            treatment, drop=fault.drop, duplicate=fault.duplicate, duplicate_least=least, duplicate_most=most
+        )
+    return replace(treatment, shuffle_keys=fault.enabled)
+
+
+def _treat(gateway: Gateway, session: Session, fault: Fault) -> None:
     del gateway
-    session.lag.least, session.lag.most = fault.milliseconds[0] / 1000, fault.milliseconds[1] / 1000
-    session.lag.per_guild = fault.per_guild
+    session.treatment = _treated(session.treatment, fault)
 
 
 def _stall(gateway: Gateway, session: Session, fault: Fault) -> None:
     session.lag.stalled_until = gateway.now() + fault.seconds
     gateway.schedule.at(session.lag.stalled_until, partial(gateway.broadcast.pass_lagging, session))
 
+
+_TREATMENTS: Final = frozenset({"delay", "unreliable", "shuffleKeys"})
+"""Without a target they are also for sessions to come."""
 
 _STRIKES: Final[dict[str, Callable[[Gateway, Session, Fault], None]]] = {
     "close": _close,
@@ -145,6 +184,8 @@ _STRIKES: Final[dict[str, Callable[[Gateway, Session, Fault], None]]] = {
     "invalidate": _invalidate,
     "kill": _kill,
     "requestHeartbeat": _request_heartbeat,
-    "delay": _set_lag,
+    "delay": _treat,
+    "unreliable": _treat,
+    "shuffleKeys": _treat,
     "stall": _stall,
 }

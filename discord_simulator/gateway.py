@@ -23,7 +23,7 @@ from discord_simulator.close_codes import CLIENT_ENDS_SESSION, ENDS_SESSION, Clo
 from discord_simulator.commands import Commands
 from discord_simulator.compression import Encoder
 from discord_simulator.connection import LARGEST_SEND, Connection, Transport
-from discord_simulator.events import HEARTBEAT_ACK, RECONNECT, hello
+from discord_simulator.events import HEARTBEAT_ACK, HEARTBEAT_REQUEST, RECONNECT, hello
 from discord_simulator.fault_windows import FaultWindows
 from discord_simulator.guilds import GuildRoster
 from discord_simulator.handshake import Handshake
@@ -67,6 +67,7 @@ class Gateway:
             roster=self.roster,
             sessions=self.sessions,
             truth=self.truth,
+            close=self.close_session,
         )
         self._handshake = Handshake(gateway=self)
         self._commands = Commands(gateway=self)
@@ -106,7 +107,9 @@ class Gateway:
         if self.faults.active("reconnectInsteadOfHello"):
             connection.send(RECONNECT)
         else:
-            connection.send(hello(interval_milliseconds=self.settings.heartbeat_interval_milliseconds))
+            settings = self.settings
+            connection.send(hello(interval_milliseconds=settings.heartbeat_interval_milliseconds, trace=settings.trace))
+            self._plan_heartbeat_request(connection)
         self.schedule.at(now + self._silence_allowed(), partial(self._check_heartbeat, connection))
         return connection
 
@@ -115,7 +118,9 @@ class Gateway:
         if connection.closed:
             return
         counters = self.truth.counters
-        counters.raise_by_one(counters.closed_by_client, "dropped" if code is None else str(code))
+        outcome = "dropped" if code is None else str(code)
+        counters.raise_by_one(counters.closed_by_client, outcome)
+        self._note_close("clientClose", outcome, connection)
         self._let_go(connection, end="clientClose" if code in CLIENT_ENDS_SESSION else None)
 
     def close(self, connection: Connection, code: int) -> None:
@@ -124,8 +129,16 @@ class Gateway:
             return
         counters = self.truth.counters
         counters.raise_by_one(counters.closed_by_server, str(code))
+        self._note_close("serverClose", str(code), connection)
         self._let_go(connection, end=f"closed:{code}" if code in ENDS_SESSION else None)
         connection.transport.close(code)
+
+    def close_session(self, session: Session, code: int) -> None:
+        """Close a session's connection with *code*; one that nobody is connected to ends if the code says so."""
+        if session.connection is not None:
+            self.close(session.connection, code)
+        elif code in ENDS_SESSION:
+            self.end_session(session, f"closed:{code}")
 
     def drop(self, connection: Connection) -> None:
         """Cut the connection without a close frame."""
@@ -133,8 +146,16 @@ class Gateway:
             return
         counters = self.truth.counters
         counters.raise_by_one(counters.closed_by_server, "dropped")
+        self._note_close("serverClose", "dropped", connection)
         self._let_go(connection, end=None)
         connection.transport.drop()
+
+    def _note_close(self, what: str, outcome: str, connection: Connection) -> None:
+        session = connection.session
+        if session is None:
+            self.truth.note(what, outcome)
+        else:
+            self.truth.note(what, outcome, session=session.id, shard=session.shard, count=session.count)
 
     def _let_go(self, connection: Connection, *, end: str | None) -> None:
         connection.closed = True
@@ -186,6 +207,17 @@ class Gateway:
         self.truth.counters.heartbeat_timeouts += 1
         self.close(connection, self.settings.heartbeat_close_code)
 
+    def _plan_heartbeat_request(self, connection: Connection, *, due: bool = False) -> None:
+        """Ask for a heartbeat if that is *due*, and again at random moments, where the settings say so."""
+        every = self.settings.heartbeat_request_seconds
+        if every <= 0.0 or connection.closed:
+            return
+        if due:
+            connection.send(HEARTBEAT_REQUEST)
+        self.schedule.after(
+            self.random.expovariate(1 / every), partial(self._plan_heartbeat_request, connection, due=True)
+        )
+
     # --- Frames from clients ------------------------------------------------------------------------------------------
 
     def frame_received(self, connection: Connection, frame: bytes) -> None:
@@ -224,5 +256,14 @@ class Gateway:
         self.truth.counters.heartbeats += 1
         if self.settings.trim_replay_by_heartbeat and connection.session is not None and sequence is not None:
             connection.session.trim(sequence)
-        if not self.faults.active("dropHeartbeatAcks"):
+        session = connection.session
+        if self.faults.active("dropHeartbeatAcks", session):
+            return
+        if session is not None and session.bursting and self.settings.acknowledgements_behind_bursts:
+            session.owed_acknowledgements += 1
+            return
+        delay = self.faults.delay("delayHeartbeatAcks", self.random, session)
+        if delay > 0.0:
+            self.schedule.after(delay, partial(connection.send, HEARTBEAT_ACK))
+        else:
             connection.send(HEARTBEAT_ACK)

@@ -40,13 +40,13 @@ class Handshake:
         counters = self._counters
         counters.identify_attempts += 1
         if connection.session is not None or connection.identifying:
-            counters.raise_by_one(counters.identifies_rejected, "twice")
+            self._identify_refused("twice", None)
             self._gateway.close(connection, CloseCode.ALREADY_AUTHENTICATED)
             return
         try:
             request = msgspec.json.decode(data, type=Identify)
         except msgspec.DecodeError:
-            counters.raise_by_one(counters.identifies_rejected, "decode")
+            self._identify_refused("decode", None)
             raise
         if self._refused(connection, request):
             return
@@ -60,6 +60,11 @@ class Handshake:
         else:
             self._start_session(connection, request)
 
+    def _identify_refused(self, reason: str, request: Identify | None) -> None:
+        self._counters.raise_by_one(self._counters.identifies_rejected, reason)
+        shard, count = (request and request.shard) or (None, None)
+        self._gateway.truth.note("identify", reason, shard=shard, count=count)
+
     def _refused(self, connection: Connection, request: Identify) -> bool:
         gateway, counters = self._gateway, self._counters
         shard, count = request.shard or (0, 1)
@@ -72,7 +77,7 @@ class Handshake:
         )
         if refusal is None:
             return False
-        counters.raise_by_one(counters.identifies_rejected, refusal.reason)
+        self._identify_refused(refusal.reason, request)
         counters.bucket_violations += refusal.reason == "bucket"
         if refusal.overrun:
             self._punish_overrun()
@@ -107,9 +112,11 @@ class Handshake:
             sharded=request.shard is not None,
             intents=intents,
             capacity=gateway.settings.replay_events or replay_capacity(len(guilds)),
+            treatment=gateway.broadcast.treatment,
             log=gateway.truth.session_started(id=id, shard=shard, count=count, intents=intents),
             truth=gateway.truth,
         )
+        gateway.truth.note("identify", "accepted", session=id, shard=shard, count=count)
         gateway.sessions.add(session)
         connection.identifying = False
         connection.session, session.connection = session, connection
@@ -136,36 +143,39 @@ class Handshake:
 
     def resume(self, connection: Connection, data: msgspec.Raw) -> None:
         gateway = self._gateway
-        count = partial(self._counters.raise_by_one, self._counters.resumes_refused)
         if connection.session is not None or connection.identifying:
-            count("twice")
+            self._resume_refused("twice", None)
             gateway.close(connection, CloseCode.ALREADY_AUTHENTICATED)
             return
         try:
             request = msgspec.json.decode(data, type=Resume)
         except msgspec.DecodeError:
-            count("decode")
+            self._resume_refused("decode", None)
             raise
         session = gateway.sessions.get(request.session_id)
-        if gateway.faults.active("resetResumes"):
-            count("fault")
+        if gateway.faults.active("resetResumes", session):
+            self._resume_refused("fault", request)
             gateway.drop(connection)
         elif not gateway.application.accepts(request.token):
-            count("token")
+            self._resume_refused("token", request)
             gateway.close(connection, CloseCode.AUTHENTICATION_FAILED)
         elif session is None:
-            count("unknown")
+            self._resume_refused("unknown", request)
             connection.send(invalid_session(resumable=False))
         elif request.seq > session.sequence:
-            count("sequence")
+            self._resume_refused("sequence", request)
             gateway.end_session(session, f"closed:{CloseCode.INVALID_SEQUENCE}")
             gateway.close(connection, CloseCode.INVALID_SEQUENCE)
         elif request.seq < session.evicted_through:
-            count("evicted")
+            self._resume_refused("evicted", request)
             gateway.end_session(session, "evicted")
             connection.send(invalid_session(resumable=False))
         else:
             self._take_up(connection, session, request.seq)
+
+    def _resume_refused(self, reason: str, request: Resume | None) -> None:
+        self._counters.raise_by_one(self._counters.resumes_refused, reason)
+        self._gateway.truth.note("resume", reason, session=None if request is None else request.session_id)
 
     def _take_up(self, connection: Connection, session: Session, sequence: int) -> None:
         """Replay and go on. A socket that still carries the session loses it; how Discord treats it is not known."""
@@ -177,6 +187,7 @@ class Handshake:
         session.detached_at = None
         session.log.resumes += 1
         self._counters.resumes_accepted += 1
+        self._gateway.truth.note("resume", "accepted", session=session.id, shard=session.shard, count=session.count)
         for payload in session.replay(sequence):
             self._counters.replayed += 1
             connection.send(payload)

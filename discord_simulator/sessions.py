@@ -7,12 +7,12 @@ docs/protocol.md, section on sessions.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from discord_simulator.events import Event, EventKind
+from discord_simulator.treatment import Lag, Treatment, shuffled
 from discord_simulator.truth import GroundTruth, SessionLog
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Session:
         sharded: bool,
         intents: int,
         capacity: int,
+        treatment: Treatment,
         log: SessionLog,
         truth: GroundTruth,
     ) -> None:
@@ -54,7 +55,14 @@ class Session:
         self._capacity = capacity
         self._truth = truth
         self._buffer: deque[tuple[int, Event]] = deque()
+        self.treatment = treatment
         self.lag = Lag()
+        self.presences: deque[float] = deque()
+        """When its last presence updates came, unix seconds."""
+        self.bursting = False
+        """Its start-up burst is under way."""
+        self.owed_acknowledgements = 0
+        """Heartbeats whose acknowledgement waits behind the burst."""
 
     def dispatch(self, event: Event) -> None:
         """Give *event* the next sequence, remember it for a replay, and send it if somebody is connected."""
@@ -67,60 +75,19 @@ class Session:
                 self.evicted_through = self._buffer.popleft()[0]
         self._truth.sent(self.log, sequence, event)
         if self.connection is not None:
-            self.connection.send(event.payload(sequence=sequence, intents=self.intents))
+            self.connection.send(self._payload(sequence, event))
+
+    def _payload(self, sequence: int, event: Event) -> bytes:
+        payload = event.payload(sequence=sequence, intents=self.intents)
+        return shuffled(payload, seed=f"{self.id}:{sequence}") if self.treatment.shuffle_keys else payload
 
     def replay(self, after: int) -> Iterator[bytes]:
         """Payloads with a sequence above *after*, as they were sent the first time."""
         for sequence, event in self._buffer:
             if sequence > after:
-                yield event.payload(sequence=sequence, intents=self.intents)
+                yield self._payload(sequence, event)
 
     def trim(self, through: int) -> None:
         """Free the buffer up to a sequence that the client has confirmed."""
         while self._buffer and self._buffer[0][0] <= through:
             self.evicted_through = self._buffer.popleft()[0]
-
-
-class Lag:
-    """How far a session is behind the guilds it sees: a delay per event that keeps order, and stalls.
-
-    Order is kept over the whole session, or with ``per_guild`` only within each guild, as Discord promises no more.
-    """
-
-    def __init__(self) -> None:
-        self.least = 0.0
-        self.most = 0.0
-        self.per_guild = False
-        self.stalled_until = 0.0
-        self._waiting: list[tuple[float, int, Event]] = []
-        self._added = 0
-        self._last_due: dict[int, float] = {}
-
-    @property
-    def idle(self) -> bool:
-        """Whether an event may pass at once."""
-        return not self._waiting and self.most <= 0.0 and self.stalled_until <= 0.0
-
-    def hold(self, event: Event, *, delay: float, now: float) -> float:
-        """Keep *event* back; answers when the session is to be looked at again."""
-        lane = event.stream if self.per_guild else 0
-        due = max(self._last_due.get(lane, 0.0), now + delay, self.stalled_until)
-        self._last_due[lane] = due
-        self._added += 1
-        heapq.heappush(self._waiting, (due, self._added, event))
-        return due
-
-    def due(self, now: float) -> list[Event]:
-        """What may pass by *now*, in order."""
-        if now < self.stalled_until:
-            return []
-        self.stalled_until = 0.0
-        passed = []
-        while self._waiting and self._waiting[0][0] <= now:
-            passed.append(heapq.heappop(self._waiting)[2])
-        if not self._waiting:
-            self._last_due.clear()
-        return passed
-
-    def waiting(self) -> int:
-        return len(self._waiting)

@@ -8,12 +8,16 @@ session that it was sent to; ``forget`` starts it anew.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 
 from discord_simulator.events import Event, EventKind
+
+_JOURNAL_ENTRIES: Final = 100_000
 
 
 class Counters(msgspec.Struct, rename="camel", kw_only=True):
@@ -47,6 +51,12 @@ class Counters(msgspec.Struct, rename="camel", kw_only=True):
     dispatches: int = 0
     """Payloads with a sequence, of all kinds, over all sessions."""
     replayed: int = 0
+    dropped: int = 0
+    """Copies of events that never reached a session, on purpose."""
+    doubled: int = 0
+    """Copies of events that reached a session once more, on purpose."""
+    presences_ignored: int = 0
+    """Op 3 past its limit."""
 
     def raise_by_one(self, table: dict[str, int], key: str) -> None:
         table[key] = table.get(key, 0) + 1
@@ -87,6 +97,20 @@ class SessionTruth(msgspec.Struct, rename="camel", kw_only=True):
     """``events[i]`` is the number of the event that was sent as ``sequences[i]``."""
 
 
+class JournalEntry(msgspec.Struct, rename="camel", kw_only=True):
+    """One handshake or close, in the order in which they happened."""
+
+    at: int
+    """Unix milliseconds."""
+    what: str
+    """``identify``, ``resume``, ``clientClose`` or ``serverClose``."""
+    outcome: str
+    """Of a handshake ``accepted`` or why it was refused, as in the counters; of a close its code, or ``dropped``."""
+    session: str | None
+    shard: int | None
+    count: int | None
+
+
 class EventTruth(msgspec.Struct, rename="camel", kw_only=True):
     """Columns; the event with number n is at index ``n - first``."""
 
@@ -112,6 +136,8 @@ class Truth(msgspec.Struct, rename="camel", kw_only=True):
     """Ids in whose order events are judged: guilds, and channels of direct messages."""
     events: EventTruth
     sessions: list[SessionTruth]
+    journal: list[JournalEntry] = []
+    """The last 100,000 handshakes and closes."""
 
 
 def _key(event: Event) -> int:
@@ -138,6 +164,7 @@ class GroundTruth:
         self._event_streams = array("I")
         self._event_keys = array("Q")
         self._event_at = array("I")
+        self._journal: deque[JournalEntry] = deque(maxlen=_JOURNAL_ENTRIES)
         self._logs = [log for log in getattr(self, "_logs", []) if log.ended is None]
         for log in self._logs:
             del log.sequences[:], log.events[:]
@@ -171,6 +198,20 @@ class GroundTruth:
             event.sent = True
             self.counters.sent += 1
 
+    def note(
+        self,
+        what: str,
+        outcome: str,
+        *,
+        session: str | None = None,
+        shard: int | None = None,
+        count: int | None = None,
+    ) -> None:
+        """Write one handshake or close into the journal."""
+        at = round(self._now() * 1000)
+        entry = JournalEntry(at=at, what=what, outcome=outcome, session=session, shard=shard, count=count)
+        self._journal.append(entry)
+
     def truth(self) -> Truth:
         return Truth(
             now=round(self._now() * 1000),
@@ -200,4 +241,5 @@ class GroundTruth:
                 )
                 for log in self._logs
             ],
+            journal=list(self._journal),
         )

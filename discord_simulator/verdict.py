@@ -45,6 +45,8 @@ class Verdict(msgspec.Struct, rename="camel", kw_only=True):
     """Those of them where neither this delivery nor an earlier one came as ``maybeDuplicate``."""
     redelivered: int
     """Those of them with a (session, sequence) that was acknowledged before: a receiver that commits it sees none."""
+    duplicated_at_source: int
+    """Those of them that the same session was sent more than once, under a sequence each."""
     lost_by_key: int
     """As ``lost``, with events of equal name and body told apart by their number alone, since nothing else can."""
     duplicated_by_key: int
@@ -84,16 +86,22 @@ class _Comparison:
         excluded = {index for index, name in enumerate(truth.names) if name in without}
         self._sent: set[int] = set()
         self._event_of: dict[tuple[str, int], int] = {}
+        self._sent_again: set[tuple[str, int]] = set()
+        """(session, event) that has several sequences."""
         for session in truth.sessions:
             if not include(session):
                 continue
+            once: set[int] = set()
             for sequence, event in zip(session.sequences, session.events, strict=True):
+                if event in once:
+                    self._sent_again.add((session.id, event))
+                once.add(event)
                 if self._name_index(event) not in excluded:
                     self._sent.add(event)
                     self._event_of[session.id, sequence] = event
         self._deliveries: dict[int, int] = defaultdict(int)
         self._marked_events: set[int] = set()
-        self._duplicated = self._unmarked = self._redelivered = self._uncounted = 0
+        self._duplicated = self._unmarked = self._redelivered = self._at_source = self._uncounted = 0
         self._duplicated_events: dict[int, None] = {}
         self._disordered_events: dict[int, None] = {}
         self._lane_violations = self._stream_violations = 0
@@ -112,6 +120,7 @@ class _Comparison:
 
     def verdict(self) -> Verdict:
         acknowledged: set[tuple[str, int]] = set()
+        by_source: set[tuple[str, int]] = set()
         lane_ends: dict[str, int] = {}
         stream_ends: dict[int, int] = {}
         for session, sequence, marked in self._arrivals():
@@ -122,9 +131,13 @@ class _Comparison:
             if marked:
                 self._marked_events.add(event)
             if self._deliveries[event]:
-                self._count_duplicate(event, again=(session, sequence) in acknowledged)
+                again = (session, sequence) in acknowledged
+                self._count_duplicate(event, again=again)
+                self._at_source += not again and (session, event) in by_source
             else:
                 self._check_order(event, session, sequence, lane_ends, stream_ends)
+            if (session, event) in self._sent_again:
+                by_source.add((session, event))
             self._deliveries[event] += 1
             acknowledged.add((session, sequence))
         lost = [event for event in sorted(self._sent) if event not in self._deliveries]
@@ -136,6 +149,7 @@ class _Comparison:
             duplicated=self._duplicated,
             duplicated_unmarked=self._unmarked,
             redelivered=self._redelivered,
+            duplicated_at_source=self._at_source,
             lost_by_key=lost_by_key,
             duplicated_by_key=duplicated_by_key,
             lane_violations=self._lane_violations,

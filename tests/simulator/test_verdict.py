@@ -69,6 +69,20 @@ ALL_OF_OLD = {2: 1, 3: 2, 4: 3, 5: 4}
             id="READY and strangers are not counted",
         ),
         pytest.param(
+            _truth({2: 1, 3: 2, 4: 1}, {6: 1}),
+            _received((OLD, 2), (OLD, 3), (OLD, 4), (NEW, 6), (OLD, 4)),
+            {
+                "sent": 2,
+                "delivered": 2,
+                "duplicated": 3,
+                "duplicated_unmarked": 3,
+                "redelivered": 1,
+                "duplicated_at_source": 1,
+                "duplicated_by_key": 3,
+            },
+            id="Discord's own doubles, another session's and the same again are told apart",
+        ),
+        pytest.param(
             _truth(ALL_OF_OLD, end="expired"),
             _received((OLD, 2), (OLD, 3), (OLD, 5)),
             {"sent": 4, "delivered": 3, "lost": 1, "lost_by_key": 1},
