@@ -1,4 +1,4 @@
-"""The reference page of the resource, generated from the CRD, so that it says what the API server checks and nothing else.
+"""The resource's reference page, generated from the CRD, so that it says what the API server checks and nothing else.
 
 ``python -m gateway_operator.api.reference`` writes ``docs/crd-reference.md``.
 """
