@@ -1,0 +1,172 @@
+"""The operator as one process of the virtual world: loops, gate and HTTP, told of changes as kopf would tell."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+from gateway_operator.api.generation import GATEWAY_LABEL
+from gateway_operator.cluster.port import GATEWAY, POD, STATEFUL_SET, Manifest
+from gateway_operator.cluster.processes.objects import ObjectStore
+from gateway_operator.control_plane import ControlPlane
+from gateway_operator.ports import HttpError, HttpResponse
+from gateway_operator.resources.settings import RuntimeSettings
+from system.cluster import ApiFaults, ClusterOfProcess
+from system.trace import Trace
+from virtual.network import NetworkOfProcess, Request
+from virtual.world import Process, World
+
+from shard_runtime.ports import Clock, NetworkError, Response
+
+HOST: Final = "operator.test"
+NODE: Final = "operator"
+URL: Final = f"http://{HOST}"
+START_SECONDS: Final = (0.3, 1.0)
+NEWS_SECONDS: Final = (0.01, 0.2)
+"""How long a watch takes to tell of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorClock:
+    """:class:`gateway_operator.ports.Clock` on the runtime's."""
+
+    clock: Clock
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    def unix(self) -> float:
+        return self.clock.unix_milliseconds() / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorHttp:
+    """:class:`gateway_operator.ports.HttpClient` on the virtual network."""
+
+    network: NetworkOfProcess
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+    ) -> HttpResponse:
+        try:
+            answer = await self.network.request(method, url, headers=headers, body=body, timeout=timeout)
+        except NetworkError as error:
+            raise HttpError(str(error)) from None
+        return HttpResponse(status=answer.status, body=answer.body, headers=answer.headers)
+
+
+class Operator:
+    """The Deployment of one replica: at most one life at a time, started by the test."""
+
+    def __init__(self, world: World, store: ObjectStore, trace: Trace) -> None:
+        self.faults = ApiFaults()
+        self.lives = 0
+        self._world = world
+        self._store = store
+        self._trace = trace
+        self._process: Process | None = None
+        self._cluster: ClusterOfProcess | None = None
+        self._plane: ControlPlane | None = None
+        self._news = random.Random(f"news/{world.seed}")
+        self._generations: dict[tuple[str, str], int] = {}
+        store.subscribe(self._on_object)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        assert self._process is None
+        self.lives += 1
+        process = self._process = self._world.process(NODE)
+        process.spawn(self._start_up(process), name="start")
+
+    async def _start_up(self, process: Process) -> None:
+        await process.clock.sleep(process.chance.uniform(*START_SECONDS))
+        self._cluster = ClusterOfProcess(self._store, chance=process.chance, faults=self.faults)
+        self._plane = ControlPlane.assemble(
+            cluster=self._cluster,
+            http=OperatorHttp(process.network),
+            clock=OperatorClock(process.clock),
+            chance=process.chance,
+            settings=lambda: RuntimeSettings(image="virtual", operator_url=URL),
+            incarnation=f"life-{self.lives}",
+        )
+        self._world.network.serve(HOST, node=NODE, http=GateOnNetwork(self._plane).http)
+        self._trace.note(NODE, "starts")
+        for gateway in self._store.select(GATEWAY, None, {}):
+            self._plane.fleet.add(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
+
+    def kill(self) -> None:
+        """As ``kill -9`` does."""
+        assert self._process is not None
+        self._trace.note(NODE, "is killed")
+        self._process.kill()
+        self._process = None
+        self._world.network.crash_servers(NODE)
+        if self._plane is not None and self._cluster is not None:
+            self._cluster.die()
+            # nothing it does has an effect any more; this only ends its tasks
+            task = asyncio.get_running_loop().create_task(self._plane.fleet.stop(), name="end of a dead operator")
+            task.add_done_callback(lambda done: done.cancelled() or done.result())
+            self._plane = self._cluster = None
+
+    # --- Watches ------------------------------------------------------------------------------------------------------
+
+    def _on_object(self, manifest: Manifest) -> None:
+        """As ``gateway_operator.handlers``: a changed spec, StatefulSets and pods wake the gateway's loop."""
+        metadata = manifest["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        if manifest["kind"] == GATEWAY.kind:
+            if self._generations.get(key) == metadata["generation"]:
+                return
+            self._generations[key] = metadata["generation"]
+            self._tell(*key)
+        elif manifest["kind"] in (STATEFUL_SET.kind, POD.kind):
+            self._tell(metadata["namespace"], metadata["labels"][GATEWAY_LABEL])
+
+    def _tell(self, namespace: str, name: str) -> None:
+        def tell() -> None:
+            if self._plane is not None:
+                self._plane.fleet.add(namespace, name)
+                self._plane.fleet.wake(namespace, name)
+
+        asyncio.get_running_loop().call_later(self._news.uniform(*NEWS_SECONDS), tell)
+
+
+class GateOnNetwork:
+    """The operator's aiohttp routes behind the virtual network."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._routes = [
+            (route.method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)), route.handler)
+            for route in plane.gate.routes()
+            if isinstance(route, web.RouteDef)
+        ]
+
+    async def http(self, request: Request) -> Response:
+        for method, pattern, handler in self._routes:
+            found = pattern.fullmatch(request.path)
+            if method == request.method and found is not None:
+                handle: Callable[[Any], Awaitable[Any]] = handler
+                answer = await handle(_WebRequest(request, found.groupdict()))
+                body = answer.body if isinstance(answer.body, bytes) else b""
+                return Response(status=answer.status, headers={}, body=body)
+        return Response(status=404, headers={}, body=b"")
+
+
+class _WebRequest:
+    """What the gate's handlers use of ``aiohttp.web.Request``."""
+
+    def __init__(self, request: Request, match_info: Mapping[str, str]) -> None:
+        self.headers = request.headers
+        self.match_info = match_info
+        self._body = request.body
+
+    async def read(self) -> bytes:
+        return self._body

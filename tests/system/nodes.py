@@ -1,0 +1,261 @@
+"""StatefulSet controller and kubelets: pods that ought to run, run, as machines of the virtual world.
+
+The rules are Kubernetes': a pod that is deleted is told to end, killed after its grace, and gone with its disk; a
+container that ends is started again on the same disk; a mounted ConfigMap follows its object within 75 s, or within a
+second after the pod's annotations were changed, and may skip versions. Which pods a StatefulSet wants and what a volume
+holds is the process cluster's code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+from gateway_operator.api.generation import GATEWAY_LABEL
+from gateway_operator.cluster.port import CONFIG_MAP, POD, SECRET, STATEFUL_SET, Kind, Manifest
+from gateway_operator.cluster.processes import statefulsets
+from gateway_operator.cluster.processes.objects import ObjectStore
+from gateway_operator.cluster.processes.volumes import MissingSourceError, _files, referenced
+from gateway_operator.resources.naming import headless_service_name
+from system.cluster import ADDRESS_ANNOTATION
+from system.pod import Machine, PodLife
+from system.trace import Trace
+from virtual.disk import VirtualDisk
+from virtual.world import World
+
+from shard_runtime.contract import RUNTIME_PORT
+
+REACTION_SECONDS = (0.02, 0.3)
+"""From a change of an object to what a controller makes of it."""
+MOUNT_LAG_SECONDS = (1.0, 75.0)
+TOUCHED_SECONDS = (0.1, 1.0)
+RESTART_SECONDS = (0.3, 1.5)
+FIRST_BACKOFF_SECONDS = 10.0
+LONGEST_BACKOFF_SECONDS = 300.0
+STEADY_SECONDS = 600.0
+SKEW_SECONDS = 0.1
+"""Nodes' clocks differ by at most twice this."""
+
+
+class Nodes:
+    """All controllers of the cluster and all its nodes; they never fail."""
+
+    def __init__(self, world: World, store: ObjectStore, trace: Trace) -> None:
+        self._world = world
+        self._store = store
+        self._trace = trace
+        self._chance = random.Random(f"nodes/{world.seed}")
+        self._pods: dict[str, RunningPod] = {}
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        store.subscribe(self._on_object)
+
+    def __getitem__(self, pod: str) -> RunningPod:
+        return self._pods[pod]
+
+    def __contains__(self, pod: str) -> bool:
+        return pod in self._pods
+
+    @property
+    def running(self) -> list[RunningPod]:
+        """By name."""
+        return [pod for _, pod in sorted(self._pods.items())]
+
+    async def run(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(self._chance.uniform(*REACTION_SECONDS))
+            self._changed.clear()
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        for statefulset in self._store.select(STATEFUL_SET, None, {}):
+            namespace = statefulset["metadata"]["namespace"]
+            pods = self._store.select(POD, namespace, {})
+            for pod in statefulsets.missing(statefulset, pods):
+                self._store.create(pod)
+            for pod in statefulsets.surplus(statefulset, pods):
+                self._store.delete(POD, namespace, pod["metadata"]["name"])
+        for pod in self._store.select(POD, None, {}):
+            name = pod["metadata"]["name"]
+            running = self._pods.get(name)
+            if running is None:
+                if not pod["metadata"].get("deletionTimestamp"):
+                    self._start(pod)
+            elif pod["metadata"].get("deletionTimestamp"):
+                running.end()
+
+    def _start(self, pod: Manifest) -> None:
+        running = RunningPod(
+            pod, world=self._world, store=self._store, trace=self._trace, chance=random.Random(self._chance.random())
+        )
+        self._pods[pod["metadata"]["name"]] = running
+        task = asyncio.get_running_loop().create_task(self._live(running), name=f"kubelet of {running.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _live(self, running: RunningPod) -> None:
+        await running.run()
+        del self._pods[running.name]
+        self._world.disk(running.name).wipe()
+        self._store.remove(POD, running.namespace, running.name)
+        self._changed.set()
+
+    def _on_object(self, manifest: Manifest) -> None:
+        self._changed.set()
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        if kind in (CONFIG_MAP.kind, SECRET.kind):
+            for running in self.running:
+                running.source_changed(kind, name)
+        elif kind == POD.kind and name in self._pods:
+            self._pods[name].touched(manifest)
+
+
+class RunningPod:
+    """A pod on its node, through all lives of its container."""
+
+    def __init__(self, pod: Manifest, *, world: World, store: ObjectStore, trace: Trace, chance: random.Random) -> None:
+        metadata = pod["metadata"]
+        self.name: str = metadata["name"]
+        self.namespace: str = metadata["namespace"]
+        self.restarts = 0
+        self.life: PodLife | None = None
+        """The latest."""
+        self._store = store
+        self._chance = chance
+        self._sources = referenced(pod)
+        self._annotations = dict(metadata.get("annotations") or {})
+        self._grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
+        self._ending = asyncio.Event()
+        self._refreshed = asyncio.Event()
+        self._missing: str | None = None
+        service = headless_service_name(metadata["labels"][GATEWAY_LABEL])
+        self._machine = Machine(
+            world=world,
+            trace=trace,
+            name=self.name,
+            host=f"{self.name}.{service}.{self.namespace}.svc",
+            index=int(metadata["labels"][statefulsets.INDEX_LABEL]),
+            uid=metadata["uid"],
+            mounts=VirtualDisk(),
+            skew_seconds=chance.uniform(-SKEW_SECONDS, SKEW_SECONDS),
+        )
+
+    # --- The container ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until the pod is deleted and its processes have ended."""
+        loop = asyncio.get_running_loop()
+        backoff = 0.0
+        while not self._ending.is_set():
+            await asyncio.sleep(self._chance.uniform(*RESTART_SECONDS) + backoff)
+            if not self._mount():
+                self._refreshed.clear()
+                await _first(self._refreshed, self._ending)
+                continue
+            self._give_address()
+            began = loop.time()
+            self.life = PodLife(self._machine)
+            self.life.start()
+            await _first(self.life.ended, self._ending)
+            if not self._ending.is_set():
+                self.restarts += 1
+                steady = loop.time() - began >= STEADY_SECONDS
+                # the first restart is at once, as the kubelet does it
+                crashes = 0.0 if steady or self.restarts == 1 else max(FIRST_BACKOFF_SECONDS, 2 * backoff)
+                backoff = min(LONGEST_BACKOFF_SECONDS, crashes)
+        if self.life is not None and not self.life.ended.is_set():
+            self.life.terminate()
+            try:
+                async with asyncio.timeout(self._grace):
+                    await self.life.ended.wait()
+            except TimeoutError:
+                self._machine.trace.note(self.name, "did not end within its grace")
+                self.life.kill()
+
+    def end(self) -> None:
+        """The pod is deleted."""
+        self._ending.set()
+
+    def kill(self) -> None:
+        """``kill -9`` to all processes of the container, as an out-of-memory kill does it."""
+        assert self.life is not None
+        self._machine.trace.note(self.name, "is killed")
+        self.life.kill()
+
+    def kill_worker(self, number: int) -> None:
+        """``kill -9`` to one worker."""
+        assert self.life is not None
+        self._machine.trace.note(f"{self.name}/{number}", "is killed")
+        self.life.workers[number].kill()
+
+    # --- Mounts -------------------------------------------------------------------------------------------------------
+
+    def source_changed(self, kind: str, name: str) -> None:
+        if (kind, name) in self._sources:
+            # a pod that waits for a mount is looked at again more often than one that runs
+            waits = self._missing is not None
+            self._refresh_within(TOUCHED_SECONDS if waits else MOUNT_LAG_SECONDS)
+
+    def touched(self, pod: Manifest) -> None:
+        annotations = dict(pod["metadata"].get("annotations") or {})
+        if annotations != self._annotations:
+            self._annotations = annotations
+            self._refresh_within(TOUCHED_SECONDS)
+
+    def _refresh_within(self, seconds: tuple[float, float]) -> None:
+        asyncio.get_running_loop().call_later(self._chance.uniform(*seconds), self._refresh)
+
+    def _refresh(self) -> None:
+        self._mount()
+        self._refreshed.set()
+
+    def _mount(self) -> bool:
+        """Bring the volumes up to date; False when one has to be waited for."""
+        pod = self._store.get(POD, self.namespace, self.name)
+        if pod is None:
+            return False
+
+        def lookup(kind: Kind, source: str) -> Manifest | None:
+            return self._store.get(kind, self.namespace, source)
+
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        try:
+            files = {
+                Path(mount["mountPath"]) / relative: content
+                for mount in pod["spec"]["containers"][0]["volumeMounts"]
+                if "emptyDir" not in volumes[mount["name"]]
+                for relative, (content, _) in _files(volumes[mount["name"]], lookup)
+            }
+        except MissingSourceError as error:
+            if str(error) != self._missing:
+                self._missing = str(error)
+                self._machine.trace.note(self.name, f"waits: {error}")
+            return False
+        self._missing = None
+        mounts = self._machine.mounts
+        for path in mounts.files():
+            if path not in files:
+                mounts.remove(path)
+        for path, content in files.items():
+            mounts.write(path, content)
+        return True
+
+    def _give_address(self) -> None:
+        def give(pod: Manifest) -> None:
+            pod["metadata"].setdefault("annotations", {})[ADDRESS_ANNOTATION] = (
+                f"http://{self._machine.host}:{RUNTIME_PORT}"
+            )
+
+        self._annotations.setdefault(ADDRESS_ANNOTATION, f"http://{self._machine.host}:{RUNTIME_PORT}")
+        self._store.change(POD, self.namespace, self.name, give)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,73 @@
+"""Pods and workers that die without a word: their sessions are resumed, and nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
+from system.nodes import RunningPod
+from system.story import System, run_story
+
+SEEDS = range(1, 4)
+
+
+async def kill_somebody(system: System, pods: list[RunningPod]) -> None:
+    """A whole pod or one of its workers; both come back on the same disk."""
+    running = [pod for pod in pods if pod.life is not None and not pod.life.ended.is_set()]
+    pod = system.chance.choice(running)
+    assert pod.life is not None
+    if system.chance.random() < 0.5 or not pod.life.workers:
+        pod.kill()
+    else:
+        pod.kill_worker(system.chance.choice(sorted(pod.life.workers)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_pods_and_workers_resume_before_a_reshard(seed: int) -> None:
+    async def story(system: System) -> None:
+        await come_up(system)
+        pod = system.chance.choice(system.pods(1))
+        pod.kill()
+        await system.until("the pod is back", lambda: system.shards_ready(1) == 8, within=30)
+        await let_a_moment_pass(system, 1, 5)
+        system.chance.choice(system.pods(1)).kill_worker(system.chance.choice([0, 1]))
+        await system.until("the worker is back", lambda: system.shards_ready(1) == 8, within=30)
+        system.patch_count(16)
+        await until_resharded(system)
+
+    outcome = run_story(story, seed=seed)
+    check_resharded(outcome)
+    assert outcome.counters.resumes_accepted == 4 + 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("moment", ["preparing", "committed"])
+def test_killed_pods_and_workers_resume_in_a_reshard(moment: str, seed: int) -> None:
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        if moment == "committed":
+            await until_committed(system)
+        for _ in range(3):
+            await let_a_moment_pass(system, 0, 1 if moment == "committed" else 6)
+            await kill_somebody(system, system.nodes.running)
+        await until_resharded(system)
+
+    check_resharded(run_story(story, seed=seed))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_pods_and_workers_resume_after_a_reshard(seed: int) -> None:
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_resharded(system)
+        system.discord.load(60)
+        for _ in range(2):
+            await let_a_moment_pass(system, 1, 10)
+            await kill_somebody(system, system.pods(2))
+            await system.until("all shards are back", lambda: system.shards_ready(2) == 16, within=60)
+        await system.settle()
+
+    outcome = run_story(story, seed=seed)
+    check(outcome)
+    assert outcome.counters.resumes_accepted >= 4
