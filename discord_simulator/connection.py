@@ -48,8 +48,8 @@ class Connection:
 
     def send(self, payload: bytes) -> None:
         if not self.closed:
-            data, binary = self._encoder.encode(payload)
-            self.transport.send(data, binary)
+            for data, binary in self._encoder.encode(payload):
+                self.transport.send(data, binary)
 
     def compress_payloads(self) -> None:
         """IDENTIFY asked for payload compression; without effect on a compressed transport."""

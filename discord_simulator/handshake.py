@@ -117,6 +117,7 @@ class Handshake:
             truth=gateway.truth,
         )
         gateway.truth.note("identify", "accepted", session=id, shard=shard, count=count)
+        session.compresses_payloads = bool(request.compress)
         gateway.sessions.add(session)
         connection.identifying = False
         connection.session, session.connection = session, connection
@@ -185,6 +186,8 @@ class Handshake:
             self._gateway.close(old, CloseCode.UNKNOWN_ERROR)
         session.connection, connection.session = connection, session
         session.detached_at = None
+        if session.compresses_payloads:
+            connection.compress_payloads()
         session.log.resumes += 1
         self._counters.resumes_accepted += 1
         self._gateway.truth.note("resume", "accepted", session=session.id, shard=session.shard, count=session.count)

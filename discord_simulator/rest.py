@@ -49,7 +49,8 @@ def admit(gateway: Gateway, request: Request) -> Encoder | Answer:
         gateway.truth.counters.connections_refused += 1
         return Answer(status=503, body=b"connections are refused (simulated)")
     try:
-        return encoder(request.query.get("compress"))
+        parts = gateway.settings.zlib_parts
+        return encoder(request.query.get("compress"), zlib_parts=parts, random=gateway.random)
     except ValueError as problem:
         return Answer(status=400, body=str(problem).encode())
 

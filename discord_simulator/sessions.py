@@ -57,6 +57,8 @@ class Session:
         self._buffer: deque[tuple[int, Event]] = deque()
         self.treatment = treatment
         self.lag = Lag()
+        self.compresses_payloads = False
+        """IDENTIFY asked for payload compression. That it holds after a RESUME, which cannot ask, is our inference."""
         self.presences: deque[float] = deque()
         """When its last presence updates came, unix seconds."""
         self.bursting = False

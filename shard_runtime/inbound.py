@@ -104,9 +104,14 @@ class Inbound:
                 self._early.append(lambda: self.on_frame(data, binary))
             return
         try:
-            payload = data if self._inflate is None else self._inflate(data)
-            envelope = read_envelope(payload)
             self._heartbeat.heard = True
+            payload = data
+            if self._inflate is not None:
+                inflated = self._inflate(data, binary)
+                if inflated is None:
+                    return  # a part of a payload
+                payload = inflated
+            envelope = read_envelope(payload)
             machine = self._machine
             name, sequence = envelope.t, envelope.s
             special = _SPECIAL.get(name)

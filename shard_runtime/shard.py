@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
-from shard_runtime.connection.inflate import check, new_inflate
+from shard_runtime.connection.inflate import PAYLOAD, check, new_inflate
 from shard_runtime.contract import PermitOutcome, ShardState
 from shard_runtime.inbound import Inbound
 from shard_runtime.ports import Chance, Clock, Network, NetworkError, WebSocket
@@ -47,7 +47,7 @@ _STATES: Final = {
 
 
 class Shard:
-    """One shard of one generation. Raises ``ValueError`` for a compression that does not work yet."""
+    """One shard of one generation. Raises ``ValueError`` for a compression that Discord does not have."""
 
     def __init__(
         self,
@@ -249,6 +249,7 @@ class Shard:
                 shard_count=options.shard_count,
                 intents=options.intents,
                 options=options.identify,
+                compress=options.compression == PAYLOAD,
             )
         )
 

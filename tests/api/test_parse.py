@@ -163,7 +163,6 @@ def test_a_value_of_an_object_is_not_shown() -> None:
 
 
 USES = {
-    "spec.compression": {"compression": "zlib-stream"},
     "spec.identify.gateURL": {"identify": {"gateURL": "http://gate"}},
     "spec.shards.first": {"shards": {"count": 8, "first": 1}},
     "spec.shards.last": {"shards": {"count": 8, "last": 6}},

@@ -52,7 +52,8 @@ def dgw(capsys: pytest.CaptureFixture[str]) -> Dgw:
         (GATEWAY.replace("v1alpha1", "v2"), 'apiVersion: "discordgateway.dev/v2" is not discordgateway.dev/v1alpha1.'),
         (GATEWAY.replace("http://127.0.0.1:9/events", "ftp://x"), "starts with http:// or https://"),
         (GATEWAY + "  shards: {count: -1}\n", "spec.shards.count: -1 must be at least 0."),
-        (GATEWAY + "  compression: zlib-stream\n", "spec.compression is not supported in this version"),
+        (GATEWAY + "  compression: lz4\n", "spec.compression"),
+        (GATEWAY + "  identify: {gateURL: 'http://gate'}\n", "spec.identify.gateURL is not supported in this version"),
         (GATEWAY + "---" + GATEWAY, "document 2: DiscordGateway default/bot stands in the file twice."),
         (
             GATEWAY + "---\nkind: Secret\nmetadata: {name: bot}\ndata: {token: '%%'}\n",

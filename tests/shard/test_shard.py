@@ -647,10 +647,22 @@ def test_commands_need_a_live_session() -> None:
     play(story)
 
 
-def test_an_unsupported_compression_is_refused_with_a_sentence() -> None:
+@pytest.mark.parametrize(("compression", "asked"), [("payload", True), ("none", None)])
+def test_payload_compression_is_asked_for_in_identify(compression: str, asked: bool | None) -> None:
     async def story(stage: Stage) -> None:
-        with pytest.raises(ValueError, match='"zlib-stream" is not supported in this version'):
-            stage.start(options=replace(OPTIONS, compression="zlib-stream"))
+        stage.start(options=replace(OPTIONS, compression=compression))
+        await stage.live()
+        [identify] = stage.discord.identifies
+        assert identify.get("compress") is asked
+        assert stage.discord.connections == [f"wss://{HOST}/?v=10&encoding=json"]
+
+    play(story)
+
+
+def test_an_unknown_compression_is_refused_with_a_sentence() -> None:
+    async def story(stage: Stage) -> None:
+        with pytest.raises(ValueError, match='"brotli" is not one of none, payload, zlib-stream, zstd-stream'):
+            stage.start(options=replace(OPTIONS, compression="brotli"))
 
     play(story)
 

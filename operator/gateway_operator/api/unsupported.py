@@ -10,16 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway_operator.api.forward import Ordering, Overflow
-from gateway_operator.api.spec import Compression, Reshard, Spec
+from gateway_operator.api.spec import Reshard, Spec
 
 _DEFAULTS: Final = Reshard()
 
 UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
-    (
-        "spec.compression",
-        lambda spec: spec.compression not in (Compression.NONE, Compression.ZSTD_STREAM),
-        "write zstd-stream or none",
-    ),
     ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
     ("spec.shards.first", lambda spec: spec.shards.first != 0, "remove it"),
     ("spec.shards.last", lambda spec: spec.shards.last is not None, "remove it"),
