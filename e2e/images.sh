@@ -45,17 +45,17 @@ build() { # by buildah, on wheels
   store rmi --prune --force >/dev/null 2>&1 || true
 }
 
+mkdir -p "$ROOT/images"
+exec 8>"$ROOT/images.lock"
+flock 8
 if [ "$cluster" = kind ]; then
   for target in $TARGETS; do
     docker build -q --target "$target" -t "$(image_of "$target")" . >/dev/null
     kind load docker-image --name "$KIND_NAME" "$(image_of "$target")"
   done
+  echo "$key" >"$ROOT/images/loaded"
   exit 0
 fi
-
-mkdir -p "$ROOT/images"
-exec 8>"$ROOT/images.lock"
-flock 8
 if [ "$(cat "$ROOT/images/built" 2>/dev/null)" != "$key" ]; then
   say "building images"
   rm -rf "$ROOT/images/source"

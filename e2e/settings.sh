@@ -11,6 +11,10 @@ VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPOSITORY/pyproject.toml" | hea
 REGISTRY=ghcr.io/discord-gateway
 image_of() { echo "$REGISTRY/discord-gateway-$1:$VERSION"; }   # operator | runtime | simulator
 
+# Where the tests and the demo install the chart.
+RELEASE=gateways
+RELEASE_NAMESPACE=discord-gateway-system
+
 say() { echo "$(date +%H:%M:%S) $*" >&2; }
 fail() { echo "error: $*" >&2; exit 1; }
 

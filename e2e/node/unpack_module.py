@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def module_sum(archive: zipfile.ZipFile) -> str:
-    """The "h1:" sum: the SHA-256 over the sorted lines "<SHA-256 of the file>  <name>" (golang.org/x/mod/sumdb/dirhash)."""
+    """The "h1:" sum: SHA-256 over the sorted lines "<SHA-256 of file>  <name>" (golang.org/x/mod/sumdb/dirhash)."""
     lines = [f"{hashlib.sha256(archive.read(name)).hexdigest()}  {name}\n" for name in sorted(archive.namelist())]
     return "h1:" + base64.b64encode(hashlib.sha256("".join(lines).encode()).digest()).decode()
 

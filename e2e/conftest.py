@@ -1,0 +1,76 @@
+"""One cluster and one installed chart for all tests, one namespace for each. ``make e2e`` runs them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+E2E = Path(__file__).parent
+sys.path.insert(0, str(E2E))  # pytest's importlib mode adds no folders of its own
+
+from harness.kubectl import Kubectl  # noqa: E402 - needs the path
+from harness.proxy import ServiceProxy  # noqa: E402
+from harness.scene import Scene  # noqa: E402
+from harness.system import System  # noqa: E402
+from harness.traces import dump  # noqa: E402
+
+TEST_SECONDS = 300
+INSTALL_SECONDS = 45 * 60
+"""The node's binary takes minutes to build on a machine with nothing cached."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # the first test's time includes the cluster's start
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    scene = getattr(item, "funcargs", {}).get("scene")
+    if call.when == "call" and report.failed and isinstance(scene, Scene):
+        folder = dump(scene.kubectl, test=item.name, operator_namespace=scene.system.namespace)
+        report.sections.append(("traces", f"kept in {folder}"))
+    return report
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    """The cluster with the chart installed."""
+    subprocess.run([E2E / "install.sh"], check=True, timeout=INSTALL_SECONDS)
+    tools, kubeconfig = (
+        subprocess.run([E2E / "cluster.sh", word], check=True, capture_output=True, text=True).stdout.strip()
+        for word in ("tools", "kubeconfig")
+    )
+    return Kubectl(tools=Path(tools), kubeconfig=Path(kubeconfig))
+
+
+@pytest.fixture(scope="session")
+def proxy(kubectl: Kubectl) -> Iterator[ServiceProxy]:
+    proxy = ServiceProxy(kubectl)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="session")
+def system(kubectl: Kubectl) -> System:
+    """The installed operator."""
+    return System(kubectl)
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, kubectl: Kubectl, proxy: ServiceProxy, system: System) -> Iterator[Scene]:
+    """A namespace with simulator and receiver; the operator is up before and after."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:50].strip("-")
+    scene = Scene(kubectl=kubectl, proxy=proxy, system=system, namespace=f"e2e-{name}")
+    system.wait_up()
+    scene.set_up()
+    yield scene
+    system.scale(1)
+    scene.tear_down()
