@@ -7,11 +7,12 @@ not: a message has its id, a typing has its second, a webhook update says the sa
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-from discord_simulator.guilds import Guild, user_body
+from discord_simulator.guilds import Guild, member_body, user_body
 
 _AUTHORS: Final = 64
 _FIRST_AUTHOR: Final = 200_000_000_000_000_000
@@ -92,21 +93,33 @@ def direct_channel(user: int) -> int:
     return _FIRST_AUTHOR + 1_000_000 + user
 
 
+@lru_cache(maxsize=16_384)
+def _member(guild: int, user: int) -> bytes:
+    return msgspec.json.encode(member_body(Guild(id=guild, members=0), user))
+
+
 def typing_body(*, guild: Guild, user: int, now: float) -> bytes:
-    return b'{"user_id":"%d","timestamp":%d,"guild_id":"%d","channel_id":"%d"}' % (
+    return b'{"user_id":"%d","timestamp":%d,"member":%b,"guild_id":"%d","channel_id":"%d"}' % (
         guild.id + 1000 + user,
         int(now),
+        _member(guild.id, user),
         guild.id,
         guild.channel,
     )
 
 
-def reaction_body(*, guild: Guild, user: int) -> bytes:
-    """The same for an add and its remove: only the dispatch's name differs."""
+def reaction_body(*, guild: Guild, user: int, added: bool) -> bytes:
+    """An add shows who reacted; a remove names them only."""
     return (
-        b'{"user_id":"%d","type":0,"message_id":"%d","message_author_id":"%d",'
+        b'{"user_id":"%d","type":0,"message_id":"%d",%b'
         b'"guild_id":"%d","emoji":{"name":"\\ud83d\\udc4d","id":null},"channel_id":"%d","burst":false}'
-    ) % (guild.id + 1000 + user, guild.id + 900, guild.id + 1000, guild.id, guild.channel)
+    ) % (
+        guild.id + 1000 + user,
+        guild.id + 900,
+        b'"message_author_id":"%d","member":%b,' % (guild.id + 1000, _member(guild.id, user)) if added else b"",
+        guild.id,
+        guild.channel,
+    )
 
 
 def webhooks_body(*, guild: Guild) -> bytes:

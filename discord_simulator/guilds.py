@@ -13,7 +13,7 @@ import msgspec
 
 from discord_simulator.snowflakes import guild_id
 
-_CHANNEL_BYTES: Final = 240
+_OWNER: Final = 190_000_000_000_000_000
 
 
 @dataclass(slots=True)
@@ -85,6 +85,54 @@ def user_body(user: int, *, bot: bool = False) -> dict[str, object]:
     }
 
 
+def own_user_body(user: int) -> dict[str, object]:
+    """The bot's own user, with what only its owner is shown."""
+    return user_body(user, bot=True) | {
+        "verified": True,
+        "mfa_enabled": True,
+        "locale": "en-US",
+        "flags": 0,
+        "email": None,
+        "bio": "",
+        "banner": None,
+        "accent_color": None,
+    }
+
+
+def application_body(application: int) -> dict[str, object]:
+    """Source: Discord, "Application Object"."""
+    return {
+        "id": str(application),
+        "name": "Simulated",
+        "icon": None,
+        "description": "",
+        "summary": "",
+        "type": None,
+        "bot": user_body(application, bot=True),
+        "bot_public": True,
+        "bot_require_code_grant": False,
+        "integration_types_config": {"0": {}},
+        "verify_key": "0" * 64,
+        "flags": 0,
+        "hook": True,
+        "is_monetized": False,
+        "redirect_uris": [],
+        "interactions_endpoint_url": None,
+        "role_connections_verification_url": None,
+        "owner": user_body(_OWNER),
+        "approximate_guild_count": 0,
+        "approximate_user_install_count": 0,
+        "approximate_user_authorization_count": 0,
+        "interactions_event_types": [],
+        "interactions_version": 1,
+        "explicit_content_filter": 0,
+        "rpc_application_state": 0,
+        "store_application_state": 1,
+        "verification_state": 1,
+        "team": None,
+    }
+
+
 def member_body(guild: Guild, index: int) -> dict[str, object]:
     """The *index*-th member, as in GUILD_CREATE and GUILD_MEMBERS_CHUNK."""
     return {
@@ -120,8 +168,28 @@ def _channel_body(guild: Guild, index: int) -> dict[str, object]:
     }
 
 
+def _role_body(guild: Guild, index: int) -> dict[str, object]:
+    """The *index*-th role; the first is @everyone, whose id is the guild's."""
+    return {
+        "version": 1700000000000,
+        "unicode_emoji": None,
+        "tags": {},
+        "position": index,
+        "permissions": "2248473465835073",
+        "name": "@everyone" if index == 0 else f"Role {index}",
+        "mentionable": False,
+        "managed": False,
+        "id": str(guild.id + (500 if index else 0)),
+        "icon": None,
+        "hoist": False,
+        "flags": 0,
+        "colors": {"tertiary_color": None, "secondary_color": None, "primary_color": 0},
+        "color": 0,
+    }
+
+
 def guild_create_body(guild: Guild, *, size: int, unavailable: bool | None) -> bytes:
-    """``d`` of a GUILD_CREATE of roughly *size* bytes.
+    """``d`` of a GUILD_CREATE of roughly *size* bytes, which channels fill up.
 
     *unavailable* is False in a start-up snapshot and after an outage, None (the key is absent) in a genuine join.
     """
@@ -130,36 +198,64 @@ def guild_create_body(guild: Guild, *, size: int, unavailable: bool | None) -> b
         "name": f"Guild {guild.id}",
         "owner_id": str(guild.id + 1000),
         "icon": None,
+        "splash": None,
+        "discovery_splash": None,
+        "banner": None,
+        "home_header": None,
+        "description": None,
+        "vanity_url_code": None,
+        "application_id": None,
         "region": "deprecated",
+        "afk_channel_id": None,
         "afk_timeout": 300,
         "verification_level": 1,
         "default_message_notifications": 0,
         "explicit_content_filter": 0,
         "mfa_level": 0,
+        "nsfw": False,
         "nsfw_level": 0,
         "premium_tier": 0,
+        "premium_subscription_count": 0,
+        "premium_progress_bar_enabled": False,
+        "premium_features": None,
         "preferred_locale": "en-US",
         "system_channel_id": str(guild.channel),
         "system_channel_flags": 0,
+        "rules_channel_id": None,
+        "public_updates_channel_id": None,
+        "safety_alerts_channel_id": None,
+        "latest_onboarding_question_id": None,
+        "incidents_data": None,
+        "inventory_settings": None,
+        "max_members": 25_000_000,
+        "max_video_channel_users": 25,
+        "max_stage_video_channel_users": 50,
+        "hub_type": None,
+        "lazy": True,
+        "version": 1700000000000,
         "features": [],
         "emojis": [],
         "stickers": [],
-        "roles": [{"id": str(guild.id), "name": "@everyone", "permissions": "2248473465835073", "position": 0}],
+        "roles": [_role_body(guild, 0), _role_body(guild, 1)],
         "joined_at": "2024-01-02T03:04:05.678000+00:00",
         "large": guild.members > 50,
         "member_count": guild.members,
         "members": [member_body(guild, 0)],
-        "channels": [_channel_body(guild, index) for index in range(max(1, (size - 1200) // _CHANNEL_BYTES))],
         "threads": [],
         "presences": [],
         "voice_states": [],
         "stage_instances": [],
         "guild_scheduled_events": [],
         "soundboard_sounds": [],
+        "embedded_activities": [],
+        "activity_instances": [],
+        "application_command_counts": {},
     }
     if unavailable is not None:
         body["unavailable"] = unavailable
-    return msgspec.json.encode(body)
+    room = size - len(msgspec.json.encode(body))
+    channels = max(1, room // len(msgspec.json.encode(_channel_body(guild, 0))))
+    return msgspec.json.encode(body | {"channels": [_channel_body(guild, index) for index in range(channels)]})
 
 
 def guild_delete_body(guild: Guild, *, outage: bool) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 from discord_simulator.close_codes import CloseCode
 from discord_simulator.connection import Connection
 from discord_simulator.events import Event, EventKind, invalid_session
-from discord_simulator.guilds import Guild, user_body
+from discord_simulator.guilds import Guild, own_user_body
 from discord_simulator.identify_checks import Identify, check_identify
 from discord_simulator.sessions import Session, replay_capacity
 
@@ -129,7 +129,7 @@ class Handshake:
         application = self._gateway.application
         ready: dict[str, object] = {
             "v": connection.version,
-            "user": user_body(application.id, bot=True),
+            "user": own_user_body(application.id),
             "session_type": "normal",
             "session_id": session.id,
             "resume_gateway_url": f"{connection.url}/resume",

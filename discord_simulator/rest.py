@@ -13,7 +13,7 @@ import msgspec
 
 from discord_simulator.compression import Encoder, encoder
 from discord_simulator.gateway import Gateway
-from discord_simulator.guilds import user_body
+from discord_simulator.guilds import application_body, own_user_body
 from discord_simulator.wire import Answer, Request, answer
 
 _PREFIX: Final = re.compile(r"^(/api(/v\d+)?)?(?=/)")
@@ -77,8 +77,8 @@ def handle(gateway: Gateway, request: Request) -> Answer:
     if path == "/gateway/bot":
         return answer(_gateway_bot(gateway, request))
     if path == "/users/@me":
-        return answer(user_body(gateway.application.id, bot=True))
-    return answer({"id": str(gateway.application.id), "name": "Simulated", "flags": 0})
+        return answer(own_user_body(gateway.application.id))
+    return answer(application_body(gateway.application.id))
 
 
 def _gateway_bot(gateway: Gateway, request: Request) -> _GatewayBot:

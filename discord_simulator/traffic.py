@@ -204,15 +204,11 @@ class Traffic:
     def _reaction(self, guild: Guild) -> None:
         user = self._random.randrange(_USERS)
         key = (guild.id, user)
-        if key in self._reacted:
-            self._reacted.discard(key)
-            name = "MESSAGE_REACTION_REMOVE"
-        else:
-            self._reacted.add(key)
-            name = "MESSAGE_REACTION_ADD"
-        self._gateway.broadcast.emit(
-            Event(name=name, body=reaction_body(guild=guild, user=user), guild=guild.id), repeatable=True
-        )
+        added = key not in self._reacted
+        self._reacted ^= {key}
+        name = "MESSAGE_REACTION_ADD" if added else "MESSAGE_REACTION_REMOVE"
+        body = reaction_body(guild=guild, user=user, added=added)
+        self._gateway.broadcast.emit(Event(name=name, body=body, guild=guild.id), repeatable=True)
 
     def _webhooks(self, guild: Guild) -> None:
         self._gateway.broadcast.emit(

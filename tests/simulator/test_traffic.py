@@ -63,7 +63,7 @@ def test_the_default_mix_has_repeats_toggles_and_direct_messages(make_world):
     assert max(repeats.values()) > 5
 
 
-def test_reactions_alternate_between_add_and_remove_with_one_body(make_world):
+def test_a_users_reactions_alternate_between_add_and_remove_with_one_body_each(make_world):
     world = make_world(guilds=1)
     client = world.ready([0, 1], intents=ALL)
     mix = {"MESSAGE_CREATE": 0, "TYPING_START": 0, "WEBHOOKS_UPDATE": 0, "GUILD_INTEGRATIONS_UPDATE": 0}
@@ -71,8 +71,12 @@ def test_reactions_alternate_between_add_and_remove_with_one_body(make_world):
     world.control("POST", "/control/load", load)
     world.run(5)
     toggles: dict[str, list[str]] = {}
+    bodies: dict[tuple[str, str], set[str]] = {}
     for p in client.dispatches("MESSAGE_REACTION_ADD", "MESSAGE_REACTION_REMOVE"):
-        toggles.setdefault(json.dumps(p["d"]), []).append(p["t"].removeprefix("MESSAGE_REACTION_"))
+        toggles.setdefault(p["d"]["user_id"], []).append(p["t"].removeprefix("MESSAGE_REACTION_"))
+        bodies.setdefault((p["t"], p["d"]["user_id"]), set()).add(json.dumps(p["d"]))
+        assert ("member" in p["d"]) is (p["t"] == "MESSAGE_REACTION_ADD")
+    assert {len(equal) for equal in bodies.values()} == {1}
     assert sum(map(len, toggles.values())) == 60
     for turns in toggles.values():
         assert turns == (["ADD", "REMOVE"] * len(turns))[: len(turns)]
