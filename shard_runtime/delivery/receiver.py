@@ -66,8 +66,9 @@ class Receiver:
             self._log(logging.INFO, f"Receiver {public_url(url)} acknowledges again.")
 
     def _down(self, url: str, batch: Batch, verdict: Verdict) -> None:
-        events = "1 event" if len(batch) == 1 else f"{len(batch)} events"
-        problem = f"Receiver {public_url(url)} {verdict.problem} (request of {events}); it is tried again."
+        # The same sentence for every batch: it stands in a condition, which changes only when the trouble does.
+        problem = f"Receiver {public_url(url)} {verdict.problem}"
         if self.status.reachable:
-            self._log(logging.WARNING, problem)
-        self.status = contract.ReceiverStatus(reachable=False, problem=problem)
+            events = "1 event" if len(batch) == 1 else f"{len(batch)} events"
+            self._log(logging.WARNING, f"{problem} (request of {events}); it is tried again.")
+        self.status = contract.ReceiverStatus(reachable=False, problem=f"{problem}; it is tried again.")

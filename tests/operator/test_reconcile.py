@@ -21,6 +21,7 @@ from gateway_operator.cluster.port import (
     UncertainError,
 )
 from gateway_operator.cluster.processes.cluster import StoreCluster
+from gateway_operator.planning.actions import EnsureGeneration
 from gateway_operator.ports import HttpError, HttpResponse
 from gateway_operator.reconcile.reconciler import Reconciler
 
@@ -150,6 +151,43 @@ async def test_a_record_that_another_operator_wrote_first_is_taken_as_it_is(worl
     record = world.record()
     assert record is not None
     assert (record.epoch, record.target) == (2, 2)
+
+
+async def test_a_generation_that_was_created_meanwhile_is_left_as_it_is(world: World) -> None:
+    world.apply()
+    other = reconciler_of(world)
+
+    class Late(StoreCluster):
+        """Another operator creates the generation after this one has looked for it."""
+
+        async def select(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Manifest]:
+            found = await super().select(kind, namespace, labels)
+            if kind == POD and world.record() is not None and world.generations() == []:
+                await other.pass_over("default", "bot")
+            return found
+
+    late = reconciler_of(world, Late(world.store))
+    await late.pass_over("default", "bot")
+    world.apply(template={"image": "other:2"})
+    before = (await late.pass_over("default", "bot")).plan
+    assert before is not None
+    assert any(isinstance(action, EnsureGeneration) and action.create for action in before.actions)
+    (made,) = world.store.select(STATEFUL_SET, None, {})
+    assert made["metadata"]["generation"] == 1, "created by the other, and not written again"
+
+
+async def test_time_without_an_operator_is_not_held_against_a_target(world: World) -> None:
+    stall = {"reshard": {"overlapSeconds": 4, "stallSeconds": 20}}
+    world.apply(**stall)
+    reconciler = reconciler_of(world)
+    await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    world.targets_get_ready = False
+    world.apply(shards={"count": 8, "perWorker": 1, "workersPerPod": 2}, **stall)
+    assert await world.passes(reconciler, until=lambda: world.generations() == [1, 2])
+    world.clock.seconds += 3600  # nobody gives permits
+    successor = reconciler_of(world)
+    assert not await world.passes(successor, until=lambda: world.generations() == [1], seconds=18)
+    assert await world.passes(successor, until=lambda: world.generations() == [1], seconds=10)
 
 
 class Dying(StoreCluster):

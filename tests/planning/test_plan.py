@@ -743,6 +743,17 @@ def test_gauges_stay_as_they_were_until_they_are_due() -> None:
     assert plan(busy).status.delivery.queued == 18
 
 
+def test_readings_that_differ_by_the_way_they_took_are_no_news() -> None:
+    first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)))
+    for jitter in (-3_000, 900, 3_000):
+        moved = replace(DISCORD, reset_at=DISCORD.reset_at + jitter)
+        again = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=first.status, discord=moved))
+        assert again.status == first.status
+    next_day = replace(DISCORD, reset_at=DISCORD.reset_at + 86_400_000)
+    changed = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=first.status, discord=next_day))
+    assert changed.status != first.status
+
+
 def test_a_conditions_time_is_when_its_status_changed() -> None:
     first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=3)))
     second = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=5), previous=first.status, now=NOW + 5_000))

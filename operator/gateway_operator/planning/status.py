@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from typing import Final
 
 from gateway_operator.api.conditions import Condition, milliseconds, timestamp
 from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
@@ -22,6 +24,8 @@ from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import answers, layout_of, not_ready, ready_shards, shards
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from shard_runtime.contract import HandoverStatus, Record, Role, ShardState
+
+RESET_JITTER_MILLISECONDS: Final = 10_000
 
 
 def status(
@@ -77,7 +81,7 @@ def _gauges(observation: Observation, active: ObservedGeneration | None, count: 
         else IdentifyBudget(
             total=discord.total,
             remaining=max(0, discord.remaining),
-            reset_at=timestamp(discord.reset_at),
+            reset_at=_reset_at(discord.reset_at, previous.identify_budget),
             max_concurrency=discord.max_concurrency,
         ),
         "delivery": DeliveryStatus(
@@ -85,6 +89,16 @@ def _gauges(observation: Observation, active: ObservedGeneration | None, count: 
             oldest_seconds=round(max((pod.oldest_seconds for pod in heard), default=0.0), 1),
         ),
     }
+
+
+def _reset_at(reset_at: int, previous: IdentifyBudget | None) -> str:
+    """When the day starts anew. Discord says how long until then, so each reading differs by what it took to arrive,
+    which is no news."""
+    if previous is not None and previous.reset_at is not None:
+        with contextlib.suppress(ValueError):
+            if abs(milliseconds(previous.reset_at) - reset_at) <= RESET_JITTER_MILLISECONDS:
+                return previous.reset_at
+    return timestamp(reset_at)
 
 
 def _generation(generation: ObservedGeneration, record: Record | None) -> GenerationStatus:

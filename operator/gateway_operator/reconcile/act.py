@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
 from gateway_operator.api.spec import Spec
 from gateway_operator.cluster.port import (
@@ -104,12 +105,19 @@ class Actor:
     async def _ensure(self, action: EnsureShared | EnsureGeneration, spec: Spec, site: Site) -> None:
         owner = site.gateway.metadata
         if isinstance(action, EnsureGeneration):
+            if action.create and await self._exists(owner, action.generation.number):
+                log.info("%s: generation %d was created meanwhile", owner.name, action.generation.number)
+                return
             manifests = generation_manifests(owner, spec, action.generation, site.settings)
         else:
             await ensure_auth(self._cluster, owner, new_token=self._make_token)
             manifests = shared_manifests(owner, spec)
         for manifest in manifests:
             await self._cluster.apply(manifest)
+
+    async def _exists(self, owner: Metadata, number: int) -> bool:
+        found = await self._cluster.get(STATEFUL_SET, owner.namespace, statefulset_name(owner.name, number))
+        return found is not None
 
     async def _write_record(self, action: WriteRecord, site: Site) -> None:
         metadata = site.gateway.metadata

@@ -40,6 +40,8 @@ GatewayKey = tuple[str, str]
 class _Memory:
     """What one gateway's passes leave for the next."""
 
+    since: int
+    """When the gateway was first looked at, in unix milliseconds."""
     status: Status | None = None
     written: Status | None = None
     gauges_written: float = float("-inf")
@@ -91,7 +93,7 @@ class Reconciler:
             self.forget(namespace, name)
             return Pass(wait_seconds=GONE_SECONDS)
         key = (namespace, name)
-        memory = self._memories.setdefault(key, _Memory(written=gateway.status))
+        memory = self._memories.setdefault(key, _Memory(since=self._unix_milliseconds(), written=gateway.status))
         world = await read_world(self._cluster, self._pods, gateway.metadata)
         token = (
             BotToken(observed=None)
@@ -143,7 +145,7 @@ class Reconciler:
         gauges_due: bool,
     ) -> Observation:
         return Observation(
-            now=int(self._clock.unix() * 1000),
+            now=self._unix_milliseconds(),
             metadata=gateway.metadata,
             spec=gateway.spec,
             problems=gateway.problems,
@@ -153,8 +155,12 @@ class Reconciler:
             discord=self._discord_info(reading),
             discord_problem=self._refused(gateway, token) or reading.problem,
             previous=gateway.status if memory.status is None else memory.status,
+            watched_since=memory.since,
             gauges_due=gauges_due,
         )
+
+    def _unix_milliseconds(self) -> int:
+        return int(self._clock.unix() * 1000)
 
     def _discord_info(self, reading: Reading) -> DiscordInfo | None:
         if reading.bot is None or reading.application is None:
