@@ -15,6 +15,7 @@ import msgspec
 from shard_runtime import contract
 from shard_runtime.environment import SetupError
 from shard_runtime.ports import Disk
+from shard_runtime.signatures import Signer, SigningSecretError
 
 COMPRESSIONS: Final = ("none", "payload", "zlib-stream", "zstd-stream")
 
@@ -28,6 +29,8 @@ class Secrets:
     """Bearer token of the operator and of sibling pods."""
     bot: str | None
     """Bearer token of the bot: commands and status only."""
+    signing: str | None = None
+    """What requests to the receiver are signed with; None: they are not signed."""
 
 
 class Mounts:
@@ -63,7 +66,19 @@ class Mounts:
             token=self._secret(self._folder / "token" / "token"),
             operator=self._secret(self._folder / "auth" / "operator"),
             bot=None if self._optional_bytes(bot) is None else self._secret(bot),
+            signing=self._signing(self._folder / "signing" / "secret"),
         )
+
+    def _signing(self, path: Path) -> str | None:
+        data = self._optional_bytes(path)
+        if data is None:
+            return None
+        secret = data.decode("ascii", errors="replace")
+        try:
+            Signer(secret)
+        except SigningSecretError as error:
+            raise SetupError(f"{path} {error}.") from None
+        return secret
 
     def _secret(self, path: Path) -> str:
         # The text of what is wrong is never quoted here: it may be the better part of a token.

@@ -40,12 +40,15 @@ class Begin(Wire, frozen=True, kw_only=True, tag="begin"):
     forward: contract.ForwardConfig
     token: str
     operator: str
+    signing: str | None = None
+    """What requests to the receiver are signed with, see :class:`~shard_runtime.signatures.Signer`."""
     orders: Orders
 
 
 class NewSecrets(Wire, frozen=True, kw_only=True, tag="secrets"):
     token: str
     operator: str
+    signing: str | None = None
 
 
 class NewForward(Wire, frozen=True, kw_only=True, tag="forward"):

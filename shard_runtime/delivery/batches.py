@@ -1,11 +1,12 @@
 """The body and headers of one request, fixed from the moment they are made.
 
-A batch in flight never changes: every retry sends the same bytes, so that a receiver (and later a signature) can tell a
-retry from something new. Payloads are joined as Discord sent them, byte for byte, and never parsed.
+A batch in flight never changes: every retry sends the same id and bytes, so that a receiver can tell a retry from
+something new. Payloads are joined as Discord sent them, byte for byte, and never parsed.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,14 +35,27 @@ class Origin:
 class Batch:
     """What one request carries."""
 
-    id: str
-    """The same on every retry; made of the first event's session and sequence, and how many follow."""
     events: Sequence[Event]
     body: bytes
     headers: Mapping[str, str]
 
     def __len__(self) -> int:
         return len(self.events)
+
+    @property
+    def id(self) -> str:
+        """The same on every retry, and the same after a restart only for the same events.
+
+        Receivers drop a message whose id they have seen, so another selection of events must have another id, also when
+        it begins with the same one and is as long.
+        """
+        first = self.events[0]
+        if len(self.events) == 1:
+            return f"{first.session.id}:{first.sequence}"
+        digest = hashlib.blake2b(digest_size=8)
+        for event in self.events:
+            digest.update(f"{event.session.id}:{event.sequence} ".encode())
+        return f"{first.session.id}:{first.sequence}:{len(self.events)}:{digest.hexdigest()}"
 
 
 def join(events: Iterable[Event]) -> bytes:
@@ -69,7 +83,6 @@ def make_batch(events: Sequence[Event], *, headers: Mapping[str, str], single: b
         if first.maybe_duplicate:
             own["X-Gateway-Maybe-Duplicate"] = "true"
     return Batch(
-        id=f"{first.session.id}:{first.sequence}:{len(events)}",
         events=events,
         body=first.payload if single else join(events),
         headers=own,

@@ -22,6 +22,7 @@ from shard_runtime.delivery.ledger import Ledger
 from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.handover.keys import stream_of
 from shard_runtime.ports import Chance, Clock, Network
+from shard_runtime.signatures import Signer
 
 FULL = "queue full"
 TOO_LARGE = "larger than forward.queue.maxBytes"
@@ -199,6 +200,10 @@ class Delivery:
             for lane in old:
                 lane.close()
         self._make_room(0)
+
+    def sign_with(self, signer: Signer | None) -> None:
+        """Sign requests, also retries of what is in flight, or no more."""
+        self._receiver.signer = signer
 
     def _apply(self, forward: contract.ForwardConfig) -> None:
         self._outlet.forward = forward

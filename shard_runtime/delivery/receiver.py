@@ -15,6 +15,7 @@ from shard_runtime import contract
 from shard_runtime.delivery.answers import Outcome, Verdict, judge, public_url
 from shard_runtime.delivery.batches import Batch
 from shard_runtime.ports import Clock, Network, NetworkError
+from shard_runtime.signatures import Signer
 
 
 class Receiver:
@@ -26,6 +27,8 @@ class Receiver:
         self._clock = clock
         self._log = log
         self._changed = asyncio.Event()
+        self.signer: Signer | None = None
+        """Signs from the next request on; None: requests are not signed."""
         self.status = contract.ReceiverStatus()
 
     def reconfigure(self, forward: contract.ForwardConfig) -> None:
@@ -38,10 +41,13 @@ class Receiver:
 
     async def post(self, batch: Batch) -> Verdict:
         """Send *batch* once and say what follows."""
-        forward = self._forward
+        forward, headers = self._forward, batch.headers
+        if self.signer is not None:
+            seconds = self._clock.unix_milliseconds() // 1000
+            headers = {**headers, **self.signer.headers(id=batch.id, seconds=seconds, body=batch.body)}
         try:
             response = await self._network.request(
-                "POST", forward.url, headers=batch.headers, body=batch.body, timeout=forward.timeout_seconds
+                "POST", forward.url, headers=headers, body=batch.body, timeout=forward.timeout_seconds
             )
         except NetworkError as error:
             verdict = Verdict(Outcome.RETRY, f"gave no answer: {error}")

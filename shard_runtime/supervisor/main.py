@@ -44,7 +44,7 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
         config = mounts.config(environment.pod)
         mounts.forward()
         secrets = mounts.secrets()
-        redaction.learn(secrets.token, secrets.operator, secrets.bot)
+        redaction.learn(secrets.token, secrets.operator, secrets.bot, *(secrets.signing or "").split())
         fields = {"gateway": config.gateway, "generation": config.generation, "pod": environment.pod}
         log = configure_logging(level=environment.log_level, redaction=redaction, fields=fields)
         mounts.record()
@@ -169,7 +169,7 @@ class MountWatcher:
 
     async def _secrets(self) -> None:
         secrets: Secrets = self._mounts.secrets()
-        self._redaction.learn(secrets.token, secrets.operator, secrets.bot)
+        self._redaction.learn(secrets.token, secrets.operator, secrets.bot, *(secrets.signing or "").split())
         await self._pod.adopt_secrets(secrets)
 
     async def _follow_forward(self) -> None:

@@ -140,6 +140,7 @@ class Pod:
             forward=self._forward,
             token=self.secrets.token,
             operator=self.secrets.operator,
+            signing=self.secrets.signing,
             orders=self._orders(),
         )
 
@@ -151,7 +152,7 @@ class Pod:
                 slot.counted[name] = slot.counted.get(name, 0) + value
         slot.last = None if slot.last is None else msgspec.structs.replace(slot.last, counters={})
         slot.link = link
-        secrets = NewSecrets(token=begin.token, operator=begin.operator)
+        secrets = NewSecrets(token=begin.token, operator=begin.operator, signing=begin.signing)
         slot.told = {Orders: begin.orders, NewForward: NewForward(forward=begin.forward), NewSecrets: secrets}
 
     def detach(self, worker: int) -> None:
@@ -164,7 +165,7 @@ class Pod:
         await self._look()
 
     async def _tell(self) -> None:
-        secrets = NewSecrets(token=self.secrets.token, operator=self.secrets.operator)
+        secrets = NewSecrets(token=self.secrets.token, operator=self.secrets.operator, signing=self.secrets.signing)
         wishes: list[ToWorker] = [self._orders(), NewForward(forward=self._forward), secrets]
         await asyncio.gather(*(self._tell_one(index, wishes) for index in range(len(self._workers))))
 
@@ -240,7 +241,7 @@ class Pod:
         """Use changed tokens from now on."""
         if secrets != self.secrets:
             self.secrets = secrets
-            self._log.info("A token has changed.")
+            self._log.info("A token or the signing secret has changed.")
         await self._tell()
 
     # --- Handover, as an old pod --------------------------------------------------------------------------------------

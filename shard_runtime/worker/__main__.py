@@ -93,13 +93,13 @@ class WorkerProcess:
         if self._worker is None:
             return Failed(error="The worker has not begun.")
         if isinstance(message, NewSecrets):
-            self._redaction.learn(message.token, message.operator)
+            self._redaction.learn(message.token, message.operator, *(message.signing or "").split())
         return await self._worker.handle(message)
 
     async def _begin(self, begin: Begin) -> FromWorker:
         if self._worker is not None:
             return Failed(error="The worker has begun already.")
-        self._redaction.learn(begin.token, begin.operator)
+        self._redaction.learn(begin.token, begin.operator, *(begin.signing or "").split())
         log = configure_logging(
             level=os.environ.get("DISCORD_GATEWAY_LOG_LEVEL", "info"),
             redaction=self._redaction,

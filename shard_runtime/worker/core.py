@@ -35,6 +35,7 @@ from shard_runtime.orders import (
 from shard_runtime.permits import PermitClient
 from shard_runtime.ports import Chance, Clock, Disk, Network
 from shard_runtime.siblings import Siblings
+from shard_runtime.signatures import Signer
 from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
@@ -74,6 +75,7 @@ class Worker:
             log=log.log,
             dead_letters=DiskDeadLetters(disk=disk, folder=self._folder / "dead-letters"),
         )
+        self._sign_with(begin.signing)
         self._flow = Flow(delivery=self._delivery, clock=clock, log=log, sessions_changed=self._sessions_changed)
         self._permits = PermitClient(
             config=config,
@@ -159,8 +161,9 @@ class Worker:
                 self._follow(message)
             case NewForward(forward=forward):
                 self._delivery.reconfigure(forward)
-            case NewSecrets(token=token, operator=operator):
+            case NewSecrets(token=token, operator=operator, signing=signing):
                 self._operator = operator
+                self._sign_with(signing)
                 if token != self._token:
                     self._token = token
                     self._shards.token_changed()
@@ -169,6 +172,9 @@ class Worker:
             case Begin():
                 return Failed(error="The worker has begun already.")
         return Done()
+
+    def _sign_with(self, secret: str | None) -> None:
+        self._delivery.sign_with(None if secret is None else Signer(secret))
 
     # --- Roles --------------------------------------------------------------------------------------------------------
 

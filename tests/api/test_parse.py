@@ -166,7 +166,6 @@ USES = {
     "spec.identify.gateURL": {"identify": {"gateURL": "http://gate"}},
     "spec.shards.first": {"shards": {"count": 8, "first": 1}},
     "spec.shards.last": {"shards": {"count": 8, "last": 6}},
-    "spec.forward.signingSecretRef": {"forward": {"url": "http://bot/", "signingSecretRef": {"name": "s", "key": "k"}}},
     "spec.forward.ordering": {"forward": {"url": "http://bot/", "ordering": "guild"}},
     "spec.forward.queue.overflow": {"forward": {"url": "http://bot/", "queue": {"overflow": "Pause"}}},
     "spec.reshard.auto": {"reshard": {"auto": True}},

@@ -84,6 +84,26 @@ def test_the_statefulset_of_a_generation() -> None:
     assert volumes["state"] == {"name": "state", "emptyDir": {}}
 
 
+def test_the_signing_secret_is_mounted_where_there_is_one() -> None:
+    signed = spec(forward={"url": "http://bot/", "signingSecretRef": {"name": "bot-signing", "key": "current"}})
+    pod = built(signed)[1]["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["signing"]["secret"] == {
+        "secretName": "bot-signing",
+        "items": [{"key": "current", "path": "secret"}],
+        "defaultMode": 0o440,
+    }
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["signing"] == {
+        "name": "signing",
+        "mountPath": "/etc/discord-gateway/signing",
+        "readOnly": True,
+    }
+    plain = built()[1]["spec"]["template"]["spec"]
+    assert "signing" not in {volume["name"] for volume in plain["volumes"]}
+    assert revision(signed) != revision(spec())
+
+
 def test_pods_are_restricted_and_hold_no_credentials_for_kubernetes() -> None:
     pod = built()[1]["spec"]["template"]["spec"]
     (container,) = pod["containers"]

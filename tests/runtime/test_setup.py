@@ -88,6 +88,7 @@ def test_a_wrong_setup_exits_with_2(
         ("token/token", None, "token does not exist"),
         ("token/token", b"  \n", "token is empty"),
         ("token/token", TOKEN.encode() + b" and more", "token holds characters that no token has"),
+        ("signing/secret", b"whsec_c2hvcnQ=", "secret holds a key of 5 bytes, it must have 24 to 64"),
         ("record/record.json", b"[]", "record.json is not a valid Record"),
     ],
 )

@@ -18,7 +18,6 @@ UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
     ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
     ("spec.shards.first", lambda spec: spec.shards.first != 0, "remove it"),
     ("spec.shards.last", lambda spec: spec.shards.last is not None, "remove it"),
-    ("spec.forward.signingSecretRef", lambda spec: spec.forward.signing_secret_ref is not None, "remove it"),
     ("spec.forward.ordering", lambda spec: spec.forward.ordering is not Ordering.SHARD, "write shard"),
     (
         "spec.forward.queue.overflow",

@@ -92,7 +92,7 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
         "volumeMounts": [
             *(
                 {"name": name, "mountPath": f"{CONFIG_DIR}/{name}", "readOnly": True}
-                for name in ("config", "record", "forward", "token", "auth")
+                for name in ("config", "record", "forward", "token", "auth", *_optional_mounts(spec))
             ),
             {"name": "state", "mountPath": STATE_DIR},
             {"name": "tmp", "mountPath": "/tmp"},
@@ -103,25 +103,30 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
     return container
 
 
+def _optional_mounts(spec: Spec) -> list[str]:
+    return ["signing"] if spec.forward.signing_secret_ref is not None else []
+
+
 def _probe(path: str) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
 
 
 def _volumes(owner: Metadata, spec: Spec, config: str) -> list[dict[str, Any]]:
-    token = spec.token_secret_ref
+    token, signing = spec.token_secret_ref, spec.forward.signing_secret_ref
     return [
         {"name": "config", "configMap": {"name": config}},
         {"name": "record", "configMap": {"name": record_name(owner.name), "optional": True}},
         {"name": "forward", "configMap": {"name": forward_name(owner.name)}},
-        {
-            "name": "token",
-            "secret": {
-                "secretName": token.name,
-                "items": [{"key": token.key, "path": "token"}],
-                "defaultMode": 0o440,
-            },
-        },
+        _one_key("token", token.name, token.key, path="token"),
+        *([] if signing is None else [_one_key("signing", signing.name, signing.key, path="secret")]),
         {"name": "auth", "secret": {"secretName": auth_name(owner.name), "defaultMode": 0o440}},
         {"name": "state", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
+
+
+def _one_key(volume: str, secret: str, key: str, *, path: str) -> dict[str, Any]:
+    return {
+        "name": volume,
+        "secret": {"secretName": secret, "items": [{"key": key, "path": path}], "defaultMode": 0o440},
+    }
