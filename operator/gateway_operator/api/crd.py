@@ -26,6 +26,10 @@ Schema = dict[str, Any]
 
 DROPPED: Final = ("title", "$defs", "propertyNames", "const")
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+WRITTEN: Final = (
+    Path("crds/discordgateways.yaml"),
+    Path("charts/discord-gateway-operator/files/discordgateways.yaml"),
+)
 PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
 COLUMNS: Final = (
@@ -189,10 +193,10 @@ def render() -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the CRD to the given path, or to ``crds/discordgateways.yaml`` below the working directory."""
-    path = Path(arguments[0]) if arguments else Path("crds/discordgateways.yaml")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(), encoding="utf-8")
+    """Write the CRD to the given path, or below the working directory to ``crds/`` and to the chart's copy of it."""
+    for path in [Path(argument) for argument in arguments] or WRITTEN:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

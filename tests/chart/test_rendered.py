@@ -1,0 +1,107 @@
+"""What Helm makes of the chart. Skipped where there is no helm; the end-to-end tests install it for real."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from gateway_operator.__main__ import parse
+from gateway_operator.cluster.port import KINDS
+from gateway_operator.reconcile.fleet import OWNED_KINDS
+
+CHART: Final = Path(__file__).parents[2] / "charts" / "discord-gateway-operator"
+NODE: Final = Path(os.environ.get("DISCORD_GATEWAY_NODE", "/var/tmp/discord-gateway-node"))
+HELM: Final = shutil.which("helm") or shutil.which("helm", path=NODE / "bin")
+
+pytestmark = pytest.mark.skipif(HELM is None, reason="there is no helm; `make e2e` builds one into the node's folder")
+
+
+def render(*arguments: str) -> list[dict[str, Any]]:
+    """All objects of the release ``gateways`` in ``system``."""
+    assert HELM is not None
+    command = [HELM, "template", "gateways", str(CHART), "--namespace=system", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (document for document in objects if document["kind"] == kind)
+    return found
+
+
+def rules(role: dict[str, Any]) -> dict[str, set[str]]:
+    """Verbs by resource."""
+    return {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+
+
+def test_the_operator_takes_the_arguments_that_the_chart_gives() -> None:
+    objects = render("--set=watchNamespaces={one,two}", "--set-string=runtime.image.tag=9", "--set=logLevel=debug")
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    options = parse(container["args"])
+    service = one(objects, "Service")
+    (port,) = service["spec"]["ports"]
+    assert options.namespaces == ["one", "two"]
+    assert options.settings.image == "ghcr.io/discord-gateway/discord-gateway-runtime:9"
+    assert options.settings.operator_url == f"http://{service['metadata']['name']}.system.svc:{port['port']}"
+    assert service["metadata"]["name"] == "gateways-operator"
+    assert options.port == container["ports"][0]["containerPort"]
+    assert options.log_level == "debug"
+
+
+def test_the_service_selects_the_operators_pods() -> None:
+    objects = render()
+    labels = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    selector = one(objects, "Service")["spec"]["selector"]
+    assert selector.items() <= labels.items()
+
+
+def test_the_operators_pod_is_restricted() -> None:
+    pod = one(render(), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_rights_cover_what_the_operator_does_and_no_wildcard() -> None:
+    granted = rules(one(render(), "ClusterRole"))
+    for kind in OWNED_KINDS:
+        assert granted[kind.plural] >= {"list", "create", "patch", "delete"}, kind
+    assert granted["configmaps"] >= {"get", "update"}
+    assert granted["discordgateways"] == {"get", "list", "watch", "patch"}
+    assert granted["discordgateways/status"] >= {"patch"}
+    assert granted["pods"] == {"get", "list", "watch", "patch"}
+    assert set(granted) <= {kind.plural for kind in KINDS.values()} | {
+        "discordgateways/status",
+        "discordgateways/finalizers",
+        "events",
+    }
+    assert not [resource for resource, verbs in granted.items() if "*" in resource or "*" in verbs]
+
+
+def test_with_namespaces_there_are_only_roles_in_them() -> None:
+    objects = render("--set=watchNamespaces={one,two}")
+    kinds = [document["kind"] for document in objects]
+    assert not {"ClusterRole", "ClusterRoleBinding"} & set(kinds)
+    roles = [document for document in objects if document["kind"] == "Role"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["one", "two"]
+    assert rules(roles[0]) == rules(one(render(), "ClusterRole"))
+
+
+def test_the_crd_is_kept_and_can_be_left_out() -> None:
+    crd = one(render(), "CustomResourceDefinition")
+    generated = yaml.safe_load((CHART / "files" / "discordgateways.yaml").read_text())
+    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert crd == generated
+    assert one(render("--set=crds.keep=false"), "CustomResourceDefinition") == generated
+    assert "CustomResourceDefinition" not in [document["kind"] for document in render("--set=crds.install=false")]
