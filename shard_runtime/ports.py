@@ -1,14 +1,15 @@
 """What the runtime needs from the world: time, chance, network and disk.
 
-Each port has one real implementation (``shard_runtime.connection`` and ``shard_runtime.disk``) and one on a virtual clock and a virtual
-network in the tests, so that whole systems run from one seed. Code of the runtime never calls ``time``, ``random``, a
-socket or the file system itself; of asyncio it uses tasks, futures and events, which obey the loop's clock.
+Each port has one real implementation (``shard_runtime.connection`` and ``shard_runtime.disk``) and one on a virtual
+clock and a virtual network in the tests, so that whole systems run from one seed. Code of the runtime never calls
+``time``, ``random``, a socket or the file system itself; of asyncio it uses tasks, futures and events, which obey the
+loop's clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -115,4 +116,76 @@ class Disk(Protocol):
 
     def remove(self, path: Path) -> None:
         """Remove the file if it is there."""
+        ...
+
+    def spill(self, path: Path) -> Spill:
+        """The store at *path*, made when it is loaded. One user at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpilledGroup:
+    """Some consecutive events of a lane, written and read together."""
+
+    id: int
+    """Rises within a lane; the lane's order."""
+    lane: int
+    skip: int = 0
+    """How many of its events, from the first on, are finished."""
+    summary: bytes
+    """What a start needs to know of it without its body."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpillTransaction:
+    """What is written together, or not at all."""
+
+    add: Sequence[SpilledGroup] = ()
+    remove: Collection[int] = ()
+    skip: Mapping[int, int] = field(default_factory=dict)
+    """By group, how many of its first events are finished."""
+    notes: Mapping[str, bytes | None] = field(default_factory=dict)
+    """Small values by name; None removes one."""
+    durable: bool = True
+    """Whether it must survive a power cut, and not only the process."""
+
+
+class SpillError(Exception):
+    """The store did not do it; the text is the end of a sentence that begins with the store."""
+
+    def __init__(self, problem: str, *, damaged: bool = False) -> None:
+        super().__init__(problem)
+        self.damaged = damaged
+        """Whether the file is not a store (any more), so that trying again will not help."""
+
+
+class Spill(Protocol):
+    """Events on disk: groups in lanes, and notes, changed by transactions.
+
+    Every method but :meth:`close` raises :class:`SpillError`.
+    """
+
+    def load(self) -> tuple[Mapping[str, bytes], Iterable[SpilledGroup]]:
+        """Open the store, or make it; its notes, and its groups in order, without a body where nothing is skipped."""
+        ...
+
+    def set_aside(self) -> str:
+        """Keep what is there under another name, for a person, and begin an empty store; returns that name."""
+        ...
+
+    async def commit(self, transaction: SpillTransaction) -> None:
+        """Make all changes of *transaction*, or none."""
+        ...
+
+    async def read(self, lane: int, *, after: int, size: int) -> list[SpilledGroup]:
+        """The lane's next groups after the id *after*: as many as *size* bytes of bodies allow, and at least one."""
+        ...
+
+    def volume_bytes(self) -> int | None:
+        """How large the volume is that the store lies on, if that is known."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store; what was committed stays."""
         ...
