@@ -38,7 +38,7 @@ def check(outcome: Outcome, *, identifies: int = COUNT + LARGER) -> None:
     verdict, counters = outcome.verdict, outcome.counters
     assert verdict.lost == 0, verdict.lost_examples
     assert verdict.sent > 500, "there was something to lose"
-    assert outcome.unexplained == 0, verdict.duplicated_examples
+    assert outcome.unexplained == ()
     assert verdict.stream_violations == 0, verdict.order_examples
     assert outcome.first_generation_lane_violations == 0, verdict.order_examples
     assert counters.bucket_violations == 0

@@ -158,7 +158,9 @@ class RunningPod:
             began = loop.time()
             self.life = PodLife(self._machine)
             self.life.start()
+            self._report(running=True)
             await _first(self.life.ended, self._ending)
+            self._report(running=not self.life.ended.is_set())
             if not self._ending.is_set():
                 self.restarts += 1
                 steady = loop.time() - began >= STEADY_SECONDS
@@ -241,6 +243,18 @@ class RunningPod:
         for path, content in files.items():
             mounts.write(path, content)
         return True
+
+    def _report(self, *, running: bool) -> None:
+        """Show in the pod's status what became of the container, which tells whoever watches pods."""
+
+        def show(pod: Manifest) -> None:
+            state = {"running": {}} if running else {"terminated": {}}
+            pod["status"] = {
+                "phase": "Running",
+                "containerStatuses": [{"name": "gateway", "restartCount": self.restarts, "state": state}],
+            }
+
+        self._store.change(POD, self.namespace, self.name, show)
 
     def _give_address(self) -> None:
         def give(pod: Manifest) -> None:

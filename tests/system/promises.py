@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 from discord_simulator.receipts import Received
 from discord_simulator.truth import Truth
 
 
-def unexplained_duplicates(truth: Truth, received: Received) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A delivery of an event that was delivered before, without an excuse."""
+
+    name: str
+    stream: int
+    made_at: int
+    """Unix milliseconds, as all times here."""
+    deliveries: tuple[tuple[str, int, int], ...]
+    """(session, sequence, arrival) of all deliveries up to this one."""
+
+
+def unexplained_duplicates(truth: Truth, received: Received) -> tuple[Copy, ...]:
     """Deliveries of an event that came before, without an excuse: neither with a key that came before (a redelivery,
     which a receiver that commits keys does not see) nor marked, now or then."""
     event_of = {
@@ -17,16 +30,32 @@ def unexplained_duplicates(truth: Truth, received: Received) -> int:
         for sequence, event in zip(session.sequences, session.events, strict=True)
     }
     marked = set(received.marked)
-    keys: dict[int, set[tuple[str, int]]] = defaultdict(set)
+    deliveries: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     marked_events: set[int] = set()
-    unexplained = 0
-    for position, (session, sequence) in enumerate(zip(received.session, received.sequence, strict=True)):
-        key = (received.sessions[session], sequence)
-        event = event_of.get(key)
+    copies: list[Copy] = []
+    for position, (index, sequence, at) in enumerate(
+        zip(received.session, received.sequence, received.at, strict=True)
+    ):
+        session = received.sessions[index]
+        event = event_of.get((session, sequence))
         if event is None:
             continue
         if position in marked:
             marked_events.add(event)
-        unexplained += bool(keys[event]) and key not in keys[event] and event not in marked_events
-        keys[event].add(key)
-    return unexplained
+        before = deliveries[event]
+        again = any((session, sequence) == earlier[:2] for earlier in before)
+        excused = again or event in marked_events or not before
+        before.append((session, sequence, at))
+        if not excused:
+            copies.append(_copy(truth, event, before))
+    return tuple(copies)
+
+
+def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> Copy:
+    column = event - truth.events.first
+    return Copy(
+        name=truth.names[truth.events.names[column]],
+        stream=truth.streams[truth.events.streams[column]],
+        made_at=truth.since + truth.events.at[column],
+        deliveries=tuple(deliveries),
+    )

@@ -21,7 +21,7 @@ from system.cluster import is_record
 from system.control_plane import Operator
 from system.discord import Discord
 from system.nodes import Nodes, RunningPod
-from system.promises import unexplained_duplicates
+from system.promises import Copy, unexplained_duplicates
 from system.trace import Trace
 from virtual.world import World, run_world
 
@@ -118,6 +118,11 @@ class System:
         self.trace.note("network", f"is cut between {a} and {b}")
         self.world.network.links.cut(a, b)
 
+    def reset(self, a: str, b: str) -> None:
+        """Connections between two machines end at once, and both ends know."""
+        self.trace.note("network", f"resets connections between {a} and {b}")
+        self.world.network.reset(a, b)
+
     def heal(self) -> None:
         self.trace.note("network", "is whole again")
         self.world.network.links.heal()
@@ -152,9 +157,10 @@ class System:
         )
 
     def at_rest(self, *, generation: int, shards: int) -> bool:
-        """Generation *generation* is the only one, and READY; as the status says."""
+        """Generation *generation* is the only one, and READY: as the status says, and in truth."""
         numbers = [found["number"] for found in self.status.get("generations") or []]
-        return numbers == [generation] and self.status.get("readyShards") == shards == self.status.get("shards")
+        told = self.status.get("readyShards") == self.status.get("shards")
+        return numbers == [generation] and told and self.shards_ready(generation) == shards
 
     def handed_over(self, generation: int) -> bool:
         """All pods of *generation* are up and say that their handover is complete."""
@@ -166,7 +172,8 @@ class System:
         """Nothing is on its way from Discord, held, or queued."""
         statuses = self.pod_statuses()
         held = any(status.handover is not None and not status.handover.complete for status in statuses)
-        return self.discord.summary.lagging == 0 and not held and all(status.queued == 0 for status in statuses)
+        queued = sum(status.queued for status in statuses)
+        return len(statuses) == len(self.nodes.running) and not held and queued + self.discord.summary.lagging == 0
 
     # --- Waiting ------------------------------------------------------------------------------------------------------
 
@@ -178,6 +185,7 @@ class System:
         self.trace.note("story", f"waits until {what}")
         deadline = self.world.clock.monotonic() + within
         while not condition():
+            assert not self.trace.failures, self.trace.failures
             assert self.world.clock.monotonic() < deadline, f"not within {within:g} s: {what}"
             await asyncio.sleep(0.05)
 
@@ -201,7 +209,7 @@ class System:
 class Outcome:
     seed: int
     verdict: Verdict
-    unexplained: int
+    unexplained: tuple[Copy, ...]
     """Duplicates that nothing excuses, see :mod:`system.promises`."""
     first_generation_lane_violations: int
     """Deliveries of a session out of its order, in the generation that takes over from nobody. One that takes over

@@ -19,10 +19,12 @@ from gateway_operator.api.conditions import milliseconds
 from gateway_operator.api.status import ReshardStatus, Step
 from gateway_operator.planning.health import answers, layout_of, listing, not_ready, shards, silent_pods
 from gateway_operator.planning.observed import ObservedGeneration
-from shard_runtime.contract import PodStatus, Record
+from shard_runtime.contract import PodStatus, Record, ShardState
 
 YOUNG_SECONDS: Final = 1.0
 """The oldest queued event must be younger at the commit, or held events wait behind a backlog."""
+
+_AWAY: Final = frozenset({ShardState.CONNECTING, ShardState.RESUMING})
 
 OLD_SIDE_DELAY_SECONDS: Final = 2.0
 """The predecessor begins to record this long after it saw the target."""
@@ -138,6 +140,13 @@ def _queue_young(handover: Handover) -> str | None:
     return None
 
 
+def _old_sessions_connected(handover: Handover) -> str | None:
+    """What Discord sends a session that is away comes when it resumes, and to nobody else if the target's session is
+    younger. A session that is being started, or has stopped for good, has nothing to come."""
+    away = sorted(shard.id for shard in shards(_old(handover)) if shard.state in _AWAY)
+    return f"Waiting for shards {listing(away)} of generation {_old(handover).number} to resume." if away else None
+
+
 def _handed_over(handover: Handover) -> str | None:
     new = _new(handover)
     silent = silent_pods(new)
@@ -171,6 +180,7 @@ BEFORE_COMMIT: Final = (
     Requirement(step=Step.OVERLAPPING, unmet=_every_pod_knows),
     Requirement(step=Step.OVERLAPPING, unmet=_windows_overlap),
     Requirement(step=Step.HOLDING, unmet=_not_paused, stalls=False),
+    Requirement(step=Step.HOLDING, unmet=_old_sessions_connected, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_receiver_up, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_queue_young, stalls=False),
 )
