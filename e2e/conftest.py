@@ -36,6 +36,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     scene = getattr(item, "funcargs", {}).get("scene")
     if call.when == "call" and report.failed and isinstance(scene, Scene):
         folder = dump(scene.kubectl, test=item.name, operator_namespace=scene.system.namespace)
+        (folder / "failure.txt").write_text(report.longreprtext)
         report.sections.append(("traces", f"kept in {folder}"))
     return report
 
