@@ -95,11 +95,12 @@ async def test_what_goes_over_the_wire(server: Server, cluster: kubernetes.Kuber
     await cluster.replace(CONFIG)
     assert server.asked[-1] == ("PUT", "/api/v1/namespaces/ns/configmaps/a", manager, "application/json", CONFIG)
     await cluster.delete(STATEFUL_SET, "ns", "a")
-    assert server.asked[-1][:3] == (
-        "DELETE",
-        "/apis/apps/v1/namespaces/ns/statefulsets/a",
-        {"propagationPolicy": "Background"},
-    )
+    method, path, _, _, options = server.asked[-1]
+    assert (method, path) == ("DELETE", "/apis/apps/v1/namespaces/ns/statefulsets/a")
+    assert (options["kind"], options["propagationPolicy"]) == ("DeleteOptions", "Background")
+    assert "preconditions" not in options
+    await cluster.delete(POD, "ns", "a", uid="u-1")
+    assert server.asked[-1][4]["preconditions"] == {"uid": "u-1"}
     await cluster.update_status("ns", "a", {"shards": 3})
     method, path, _, kind, body = server.asked[-1]
     assert (method, path) == ("PATCH", "/apis/discordgateway.dev/v1alpha1/namespaces/ns/discordgateways/a/status")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_operator.cluster.port import CONFIG_MAP, POD, SECRET, STATEFUL_SET
+from gateway_operator.cluster.port import CONFIG_MAP, POD, SECRET, STATEFUL_SET, ConflictError
 from gateway_operator.cluster.processes.cluster import ProcessCluster
 from gateway_operator.cluster.processes.leftovers import start_time
 from gateway_operator.ports import SystemClock
@@ -210,7 +210,9 @@ async def test_a_deleted_pod_comes_back_as_another_one(tmp_path: Path) -> None:
         await cluster.apply(secret(token="t"))
         await cluster.apply(statefulset())
         first = (await until(lambda: starts(tmp_path)))[0]
-        await cluster.delete(POD, "default", "bot-g1-0")
+        with pytest.raises(ConflictError):
+            await cluster.delete(POD, "default", "bot-g1-0", uid="another")
+        await cluster.delete(POD, "default", "bot-g1-0", uid=first["POD_UID"])
         await until(lambda: starts(tmp_path) and starts(tmp_path)[0]["POD_UID"] != first["POD_UID"])
         assert len(starts(tmp_path)) == 1, "its state directory is a new one"
 

@@ -98,6 +98,8 @@ class World:
     pods: dict[str, FakePod] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     targets_get_ready: bool = True
+    missing_images: set[str] = field(default_factory=set)
+    """Images that cannot be pulled."""
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -168,6 +170,15 @@ class World:
         for each in self.store.select(STATEFUL_SET, None, {}):
             for pod in statefulsets.missing(each, self.store.select(POD, None, {})):
                 made = self.store.create(pod)
+                image = made["spec"]["containers"][0]["image"]
+                if image in self.missing_images:
+                    self.store.change(
+                        POD,
+                        "default",
+                        made["metadata"]["name"],
+                        lambda found, image=image: _show_no_image(found, image),
+                    )
+                    continue
                 port = str(10_000 + int(made["metadata"]["uid"].partition("-")[2]))
                 self.store.change(
                     POD,
@@ -178,7 +189,7 @@ class World:
                 self.pods[port] = self._start(made)
         for pod in self.store.select(POD, None, {}):
             if pod["metadata"].get("deletionTimestamp"):
-                self.pods.pop(pod["metadata"]["annotations"][PORT_ANNOTATION], None)
+                self.pods.pop(pod["metadata"]["annotations"].get(PORT_ANNOTATION, ""), None)
                 self.store.remove(POD, "default", pod["metadata"]["name"])
 
     def _start(self, pod: Manifest) -> FakePod:
@@ -257,6 +268,12 @@ class World:
                 return True
             self.clock.seconds += max(0.01, min(outcome.wait_seconds, 1.0))
         return False
+
+
+def _show_no_image(pod: Manifest, image: str) -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off 10s pulling image"}}
+    container = {"name": "gateway", "image": image, "restartCount": 0, "started": False, "state": waiting}
+    pod["status"] = {"phase": "Pending", "containerStatuses": [container]}
 
 
 @pytest.fixture

@@ -222,9 +222,9 @@ class Dying(StoreCluster):
         self._count()
         return await super().replace(manifest)
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         self._count()
-        await super().delete(kind, namespace, name)
+        await super().delete(kind, namespace, name, uid=uid)
 
     async def update_status(self, namespace: str, name: str, status: Manifest) -> None:
         self._count()

@@ -15,6 +15,7 @@ from gateway_operator.api.status import Status
 from gateway_operator.planning.actions import (
     Action,
     DeleteGeneration,
+    DeletePods,
     EnsureGeneration,
     PushRecord,
     RefreshDiscord,
@@ -62,6 +63,7 @@ class Pod:
     """A pod's process: what it knows and how far it is."""
 
     uid: str
+    revision: str
     epoch: int = 0
     knows: Record | None = None
     ready: dict[int, int] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Running:
     created: int
     pods: list[Pod | None]
     broken: bool
+    revision: str
 
 
 @dataclass
@@ -100,6 +103,8 @@ class World:
     """The epoch in which each number was begun."""
     written: list[Record] = field(default_factory=list)
     broken_ahead: bool = False
+    template: int = 1
+    """Version of what the spec says about pods."""
 
     # --- Observing and acting ---------------------------------------------------------------------------------------
 
@@ -110,6 +115,7 @@ class World:
                 fixed=running.fixed,
                 pods=tuple(self._pod(number, running, index) for index in range(running.fixed.layout.pods)),
                 created_at=running.created,
+                revision=running.revision,
             )
             for number, running in sorted(self.running.items())
         )
@@ -139,7 +145,7 @@ class World:
         if pod is None:
             return ObservedPod(index=index)
         if self.faults and self.chance.random() < 0.05:
-            return ObservedPod(index=index, uid=pod.uid)
+            return ObservedPod(index=index, uid=pod.uid, revision=pod.revision)
         active = pod.knows is not None and pod.knows.active == number
         status = PodStatus(
             generation=number,
@@ -160,7 +166,7 @@ class World:
             receiver=ReceiverStatus(reachable=self.receiver),
             handover=HandoverStatus(complete=pod.complete) if running.fixed.predecessor else None,
         )
-        return ObservedPod(index=index, uid=pod.uid, status=status)
+        return ObservedPod(index=index, uid=pod.uid, status=status, revision=pod.revision)
 
     def operate(self) -> None:
         """One pass of an operator that may die after any act, or be so slow that its acts come late."""
@@ -189,6 +195,8 @@ class World:
                 assert self.record is not None
                 assert action.number != self.record.active, "the active generation was deleted"
                 self.running.pop(action.number, None)
+            case DeletePods():
+                self._replace(action)
             case PushRecord():
                 running = self.running.get(action.generation)
                 for index in action.pods if running is not None else ():
@@ -219,13 +227,24 @@ class World:
         known = self.running.get(generation.number)
         if known is not None:
             assert create or known.fixed == generation, "what is fixed changed"
+            if not create:
+                known.revision = f"r{self.template}"
             return
         self.running[generation.number] = Running(
             fixed=generation,
             created=self.now,
             pods=[None] * generation.layout.pods,
             broken=self.broken_ahead and generation.predecessor is not None,
+            revision=f"r{self.template}",
         )
+
+    def _replace(self, action: DeletePods) -> None:
+        running = self.running.get(action.generation)
+        for wanted in action.pods if running is not None else ():
+            assert running is not None
+            pod = running.pods[wanted.index]
+            if pod is not None and pod.uid == wanted.uid:
+                running.pods[wanted.index] = None
 
     def _check_plan(self, observation: Observation, actions: tuple[Action, ...]) -> None:
         record = self.record
@@ -234,6 +253,8 @@ class World:
                 assert record is not None and action.number not in (record.active, record.target)
                 if action.number < (record.active or 0):
                     assert action.number <= record.retired
+            if isinstance(action, DeletePods):
+                self._check_replacement(observation, action)
             if isinstance(action, WriteRecord):
                 assert len(actions) == 1, "a write of the record is alone in its pass"
                 if record is not None and record.target is not None and action.record.active == record.target:
@@ -249,6 +270,18 @@ class World:
         assert all(pod is not None and pod.epoch >= record.epoch for pod in old.pods)
         assert self.receiver and wishes(self.spec) == record.honoured
 
+    def _check_replacement(self, observation: Observation, action: DeletePods) -> None:
+        """One at a time, of the only generation, and nothing else on its way."""
+        (generation,) = observation.generations
+        (wanted,) = action.pods
+        for pod in generation.pods:
+            assert pod.uid is not None, "a pod is missing"
+            current = pod.revision == generation.revision
+            assert not (current and pod.index == wanted.index), "the pod is up to date"
+            if current:
+                assert pod.status is not None, "a replaced pod is not back"
+                assert all(shard.state is ShardState.READY for shard in pod.status.shards)
+
     def _check_retirement(self, record: Record, number: int) -> None:
         if number in self.running:
             assert all(pod is not None and pod.complete for pod in self.running[record.active or 0].pods)
@@ -263,7 +296,7 @@ class World:
                 if pod is None:
                     if self.chance.random() < 0.5 or not self.faults:
                         self.uids += 1
-                        running.pods[index] = Pod(uid=f"uid-{self.uids}")
+                        running.pods[index] = Pod(uid=f"uid-{self.uids}", revision=running.revision)
                     continue
                 self._live(number, running, index, pod)
         if self.faults:
@@ -303,7 +336,9 @@ class World:
             self.spec = random_spec(chance)
         elif roll < 0.2:
             self.broken_ahead = not self.broken_ahead
-        elif roll < 0.25 and self.late:
+        elif roll < 0.22:
+            self.template += 1
+        elif roll < 0.27 and self.late:
             self.perform(self.late.pop(chance.randrange(len(self.late)))[0])
 
     def heal(self) -> None:
@@ -346,7 +381,9 @@ def at_rest(world: World) -> bool:
     busy = [action for action in made.actions if isinstance(action, WriteRecord | DeleteGeneration)]
     active = world.running[record.active or 0]
     ready = all(
-        pod is not None and set(pod.ready) >= set(active.fixed.layout.pod_shards(index))
+        pod is not None
+        and pod.revision == f"r{world.template}"
+        and set(pod.ready) >= set(active.fixed.layout.pod_shards(index))
         for index, pod in enumerate(active.pods)
     )
     return not busy and ready

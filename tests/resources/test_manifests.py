@@ -190,7 +190,7 @@ def test_the_template_reaches_the_pods() -> None:
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"]["discordgateway.dev/generation"] == "2"
     assert (pod["priorityClassName"], pod["terminationGracePeriodSeconds"]) == ("high", 5)
-    assert template["metadata"]["annotations"] == {"note": "y"}
+    assert template["metadata"]["annotations"]["note"] == "y"
     assert template["metadata"]["labels"]["team"] == "x"
     assert template["metadata"]["labels"]["discordgateway.dev/gateway"] == "my-bot", "ours win"
 
@@ -201,6 +201,13 @@ def test_how_events_are_delivered_is_outside_the_pod_template() -> None:
     assert revision(spec(reshard={"requestID": "x"}, paused=True)) == before
     assert revision(spec(template={"image": "other"})) != before
     assert revision(spec(apiURL="http://proxy")) != before
+    assert revision(spec(identify={"presence": {"status": "idle"}})) == before, "a pod that resumes has no use for it"
+
+
+def test_pods_carry_the_revision_that_they_were_made_of() -> None:
+    statefulset = built()[1]
+    annotations = statefulset["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["discordgateway.dev/revision"] == revision(spec())
 
 
 def test_the_revision_is_pinned() -> None:
@@ -208,7 +215,7 @@ def test_the_revision_is_pinned() -> None:
 
     If this fails, running gateways will be rolled after an upgrade: say so in the changelog, or undo the change.
     """
-    assert revision(spec()) == "f6296ea0f6"
+    assert revision(spec()) == "6211c2d229"
 
 
 @pytest.mark.parametrize(

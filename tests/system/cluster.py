@@ -84,8 +84,8 @@ class ClusterOfProcess:
     async def replace(self, manifest: Manifest) -> Manifest:
         return await self._write(lambda: self._store.replace(manifest))
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        await self._write(lambda: self._store.delete(kind, namespace, name))
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        await self._write(lambda: self._store.delete(kind, namespace, name, uid=uid))
 
     async def update_status(self, namespace: str, name: str, status: Manifest) -> None:
         await self._call(lambda: None)

@@ -74,6 +74,16 @@ class ReshardOutcome(Observed):
     longest_pause_milliseconds: float = Field(default=0, ge=0, description="Longest pause in a guild's delivery.")
 
 
+class RolloutStatus(Observed):
+    """The rollout in progress: pods get a changed template one at a time."""
+
+    updated_pods: int = Field(ge=0, description="Pods that run the present template, all of their shards READY.")
+    pods: int = Field(ge=0, description="Pods in all.")
+    message: str = Field(default="", max_length=2048, description="What is being done or waited for.")
+    started_at: Stamp = Field(description="When it began.")
+    last_progress_at: Stamp = Field(description="When a pod was last replaced or came back.")
+
+
 class GenerationStatus(Observed):
     """One generation."""
 
@@ -128,6 +138,7 @@ class Status(Observed):
         default=None, ge=1, description="The generation that is to take over; absent when idle."
     )
     reshard: ReshardStatus | None = Field(default=None, description="The reshard in progress.")
+    rollout: RolloutStatus | None = Field(default=None, description="The rollout in progress.")
     generations: list[GenerationStatus] = Field(
         default=[], max_length=MOST_GENERATIONS, description="All generations that exist."
     )

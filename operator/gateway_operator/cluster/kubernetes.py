@@ -121,9 +121,12 @@ class KubernetesCluster:
     async def replace(self, manifest: Manifest) -> Manifest:
         return await self._call("put", _path_of(manifest), body=manifest, field_manager=FIELD_MANAGER)
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
-            await self._call("delete", _path(kind, namespace, name), propagation_policy="Background")
+            await self._call("delete", _path(kind, namespace, name), body=options)
         except NotFoundError:
             return
 

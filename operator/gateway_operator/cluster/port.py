@@ -90,8 +90,11 @@ class Cluster(Protocol):
         """
         ...
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        """Delete the object and, in the background, all it owns; nothing happens if it is not there."""
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Delete the object and, in the background, all it owns; nothing happens if it is not there.
+
+        With *uid* only that very object: raises :class:`ConflictError` if another has its name by now.
+        """
         ...
 
     async def update_status(self, namespace: str, name: str, status: Manifest) -> None:

@@ -65,6 +65,23 @@ class DeleteGeneration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodToDelete:
+    """One pod, and no other of the same name."""
+
+    index: int
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletePods:
+    """Delete these pods gracefully; the StatefulSet replaces them by pods of its present template."""
+
+    generation: int
+    pods: tuple[PodToDelete, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PushRecord:
     """``PUT /v1/record`` to these pods, which have not seen it. A failure is no matter: the mount follows."""
 
@@ -87,7 +104,16 @@ class RefreshDiscord:
     """Read ``GET /gateway/bot`` past any cache, then observe anew: a decision waits for it."""
 
 
-Action = WriteRecord | EnsureShared | EnsureGeneration | DeleteGeneration | PushRecord | TouchPods | RefreshDiscord
+Action = (
+    WriteRecord
+    | EnsureShared
+    | EnsureGeneration
+    | DeleteGeneration
+    | DeletePods
+    | PushRecord
+    | TouchPods
+    | RefreshDiscord
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

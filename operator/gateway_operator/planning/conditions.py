@@ -9,9 +9,10 @@ from gateway_operator.api.conditions import Condition, ConditionStatus, Conditio
 from gateway_operator.api.status import Outcome
 from gateway_operator.planning.blockers import token_trouble
 from gateway_operator.planning.decision import Decision
-from gateway_operator.planning.health import answers, layout_of, listing, not_ready, stopped
+from gateway_operator.planning.health import answer, answers, layout_of, listing, not_ready, stopped
 from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation, ObservedGeneration
+from gateway_operator.planning.progress import rollout_stalled
 
 AUTHENTICATION_FAILED = 4004
 LONGEST = 2048
@@ -29,7 +30,7 @@ def conditions(
     said = {
         ConditionType.READY: _ready(decision, active, refused),
         ConditionType.RESHARDING: _resharding(decision, active),
-        ConditionType.DEGRADED: _degraded(decision, active),
+        ConditionType.DEGRADED: _degraded(observation, decision, active),
         ConditionType.PAUSED: _paused(observation),
         ConditionType.TOKEN_VALID: _token_valid(observation, active),
         ConditionType.RECEIVER_REACHABLE: _receiver_reachable(active),
@@ -64,6 +65,10 @@ def _ready(decision: Decision, active: ObservedGeneration | None, refused: Hold 
     total = len(layout_of(active).shards)
     if not missing:
         return TRUE, "AllShardsReady", f"All {total} shards of generation {active.number} are READY."
+    troubled = [pod for pod in active.pods if pod.trouble is not None and answer(active, pod) is None]
+    if troubled:
+        pods = listing([pod.index for pod in troubled])
+        return FALSE, "PodsNotRunning", f"Pods {pods} of generation {active.number} do not run: {troubled[0].trouble}."
     return (
         FALSE,
         "ShardsNotReady",
@@ -83,7 +88,7 @@ def _resharding(decision: Decision, active: ObservedGeneration | None) -> Said:
     return FALSE, "Idle", ""
 
 
-def _degraded(decision: Decision, active: ObservedGeneration | None) -> Said:
+def _degraded(observation: Observation, decision: Decision, active: ObservedGeneration | None) -> Said:
     if decision.conflict is not None:
         return TRUE, decision.conflict.reason, decision.conflict.message
     ended = [] if active is None else stopped(active)
@@ -91,6 +96,10 @@ def _degraded(decision: Decision, active: ObservedGeneration | None) -> Said:
         first = ended[0]
         cause = first.problem or f"Discord closed the session with {first.close_code}."
         return TRUE, "ShardsStopped", f"Shards {listing([shard.id for shard in ended])} are stopped: {cause}"
+    rolling, spec = decision.rollout, observation.spec
+    patience = 0 if spec is None else spec.reshard.stall_seconds
+    if rolling is not None and rollout_stalled(observation, rolling, seconds=patience):
+        return TRUE, "RolloutStalled", f"{rolling.message} The rollout waits for it; the other pods are left alone."
     if decision.given_up is not None:
         return TRUE, "ReshardGivenUp", decision.given_up
     return FALSE, "AsExpected", ""

@@ -9,7 +9,8 @@ record                      StatefulSets                     next act
 none                        none                             create the record, naming generation 1 as active
 active, no target           none                             create the active one (honour changed wishes before)
 active, target              none                             abort
-active, no target           active                           wishes changed: begin, or honour if already fulfilled
+active, no target           active                           wishes changed: begin, or honour if already fulfilled;
+                                                             template changed: roll pod by pod
 active, target              active                           wishes changed: abort; else create the target
 active, target              active, target                   wishes changed or no progress: abort; ready: commit
 active, no target           active, its predecessor          all handed over: retire; retired: delete it
@@ -28,7 +29,13 @@ from gateway_operator.api.generation import Generation
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import ReshardStatus, Step
 from gateway_operator.planning import writes
-from gateway_operator.planning.actions import DeleteGeneration, EnsureGeneration, RefreshDiscord, WriteRecord
+from gateway_operator.planning.actions import (
+    DeleteGeneration,
+    DeletePods,
+    EnsureGeneration,
+    RefreshDiscord,
+    WriteRecord,
+)
 from gateway_operator.planning.blockers import blocker
 from gateway_operator.planning.budget import FLOOR, refusal
 from gateway_operator.planning.decision import Decision
@@ -39,6 +46,7 @@ from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.progress import previous_reshard, reshard_status, stalled
 from gateway_operator.planning.reshard import BEFORE_COMMIT, BEFORE_RETIREMENT, Handover, Stage, stage
+from gateway_operator.planning.rollout import Rollout, replace_unstarted, rollout
 from gateway_operator.planning.shards import layout, resolve_count
 from gateway_operator.planning.wishes import wishes
 from shard_runtime.contract import Record
@@ -100,11 +108,12 @@ def _idle(observation: Observation, spec: Spec | None, record: Record, active: O
     if spec is None or made is None:
         return Decision()
     living = () if active.deleting else (made,)
+    rolling = None if active.deleting else rollout(observation, spec, active)
     if wishes(spec) == record.honoured:
-        return Decision(living=living, given_up=_given_up(spec, made))
+        return Decision(living=living, given_up=_given_up(spec, made), rollout=rolling)
     count, hold = _startable(observation, spec, reserve=spec.reshard.identify_reserve, only_count=True)
     if count is None:
-        return _held(hold, living=living)
+        return _held(hold, living=living, rollout=rolling)
     reason = why_new(spec, made, count=count)
     if reason is None:
         why = "The active generation is what the spec asks for."
@@ -112,7 +121,7 @@ def _idle(observation: Observation, spec: Spec | None, record: Record, active: O
     count, hold = _startable(observation, spec, reserve=spec.reshard.identify_reserve)
     hold = hold or _starting(observation, spec, active)
     if count is None or hold is not None:
-        return _held(hold, living=living)
+        return _held(hold, living=living, rollout=rolling)
     number = next_number(observation, record, made)
     why = (
         f"Generation {number} with {count} shards is to take over from generation {made.number} "
@@ -160,7 +169,9 @@ def _towards_commit(
         return _written(writes.give_up(observation, record, why=why), reshard=observation.previous.reshard)
     if target is not None or spec is None:
         return Decision(
-            living=living, reshard=reshard_status(observation, at, number=number, new=target, old=active, wanted=None)
+            actions=_replacements(spec, active, target),
+            living=living,
+            reshard=reshard_status(observation, at, number=number, new=target, old=active, wanted=None),
         )
     count, hold = _startable(observation, spec, reserve=0)
     if count is None:
@@ -211,7 +222,7 @@ def _clear(
                 continue
         if not other.deleting:
             actions.append(DeleteGeneration(number=other.number, why=why))
-    return Decision(actions=tuple(actions), living=living, reshard=reshard)
+    return Decision(actions=(*actions, *_replacements(spec, active)), living=living, reshard=reshard)
 
 
 def _taking_over(
@@ -266,9 +277,29 @@ def _given_up(spec: Spec, made: Generation) -> str | None:
     )
 
 
-def _held(hold: Hold | None, *, living: tuple[Generation, ...] = (), reshard: ReshardStatus | None = None) -> Decision:
-    refresh = (RefreshDiscord(),) if hold is not None and hold.refresh else ()
-    return Decision(actions=refresh, living=living, hold=hold, reshard=reshard)
+def _replacements(
+    spec: Spec | None, active: ObservedGeneration, target: ObservedGeneration | None = None
+) -> tuple[DeletePods, ...]:
+    """Pods that run nothing for a mistake that was mended since; a reshard must not wait for them in vain."""
+    if spec is None or spec.paused:
+        return ()
+    found = [replace_unstarted(active)]
+    if target is not None:
+        found.append(replace_unstarted(target, failing=True))
+    return tuple(deletion for deletion in found if deletion is not None)
+
+
+def _held(
+    hold: Hold | None,
+    *,
+    living: tuple[Generation, ...] = (),
+    reshard: ReshardStatus | None = None,
+    rollout: Rollout | None = None,
+) -> Decision:
+    """Nothing is begun now. Where a reading is awaited that may change this at once, pods are left alone too."""
+    if hold is not None and hold.refresh:
+        return Decision(actions=(RefreshDiscord(),), living=living, hold=hold, reshard=reshard)
+    return Decision(living=living, hold=hold, reshard=reshard, rollout=rollout)
 
 
 def _written(write: WriteRecord, *, reshard: ReshardStatus | None = None) -> Decision:

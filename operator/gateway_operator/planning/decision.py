@@ -8,6 +8,7 @@ from gateway_operator.api.generation import Generation
 from gateway_operator.api.status import ReshardStatus
 from gateway_operator.planning.actions import Action
 from gateway_operator.planning.hold import Hold
+from gateway_operator.planning.rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,5 +23,7 @@ class Decision:
     hold: Hold | None = None
     """Why a generation that is wanted is not begun or created now."""
     reshard: ReshardStatus | None = None
+    rollout: Rollout | None = None
+    """Pods that are yet to get the present template."""
     given_up: str | None = None
     """A sentence about wishes that were tried, failed and are not tried again by themselves."""

@@ -7,6 +7,7 @@ tested. Times are unix milliseconds.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway_operator.api.gateway import Metadata
@@ -26,6 +27,17 @@ class ObservedRecord:
     problem: str | None = None
 
 
+class Life(enum.Enum):
+    """What the node says of a pod's process."""
+
+    RUNNING = "running"
+    """It runs, or ran and is being started again."""
+    UNSTARTED = "unstarted"
+    """It has never run: no node, no image, a volume that is not there."""
+    FAILING = "failing"
+    """It ends again and again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedPod:
     """One pod of a generation that its StatefulSet wants, whether it exists or not."""
@@ -37,6 +49,14 @@ class ObservedPod:
     """Its own answer to ``GET /v1/status``; None when it gave none."""
     touched_epoch: int | None = None
     """Epoch in the pod's annotation ``discordgateway.dev/record-epoch``."""
+    revision: str | None = None
+    """Revision of the template that it was made of."""
+    deleting: bool = False
+    life: Life = Life.RUNNING
+    trouble: str | None = None
+    """Why it does not run, as a sentence without its end; the same sentence for as long as it is the same trouble."""
+    rates: Mapping[int, float] = field(default_factory=dict)
+    """Events per second of each shard whose rate is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +71,8 @@ class ObservedGeneration:
     created_at: int | None = None
     revision: str = ""
     """From the annotation ``discordgateway.dev/revision``: the hash of the pod template that was applied last."""
+    template_seen: bool = True
+    """Whether new pods will be made of that template already."""
     deleting: bool = False
 
 

@@ -69,6 +69,8 @@ def _actions(
         actions.append(EnsureShared())
         actions.extend(EnsureGeneration(generation=generation) for generation in decision.living)
     actions.extend(decision.actions)
+    if decision.rollout is not None and decision.rollout.delete is not None:
+        actions.append(decision.rollout.delete)
     if record is not None:
         actions.extend(_told(observation, record))
     return tuple(actions)
@@ -107,7 +109,8 @@ def _active(observation: Observation, record: Record | None) -> ObservedGenerati
 
 
 def _wake(observation: Observation, decision: Decision, active: ObservedGeneration | None) -> float:
-    if decision.reshard is not None or len(observation.generations) > 1:
+    rolling = decision.rollout is not None and observation.spec is not None and not observation.spec.paused
+    if decision.reshard is not None or rolling or len(observation.generations) > 1:
         return RESHARDING_SECONDS
     if active is None or not all_ready(active):
         return STARTING_SECONDS

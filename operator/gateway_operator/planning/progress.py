@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gateway_operator.api.conditions import milliseconds, timestamp
 from gateway_operator.api.generation import Generation
-from gateway_operator.api.status import ReshardStatus
+from gateway_operator.api.status import ReshardStatus, RolloutStatus
 from gateway_operator.planning.health import layout_of, ready_shards
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.reshard import Stage
+from gateway_operator.planning.rollout import Rollout
 
 
 def previous_reshard(observation: Observation, generation: int) -> ReshardStatus | None:
@@ -45,6 +46,28 @@ def reshard_status(
         ready_shards=max(ready, previous.ready_shards if previous is not None and not progressed else 0),
         attempt=1,
     )
+
+
+def rollout_status(observation: Observation, rollout: Rollout) -> RolloutStatus:
+    """The status of a rollout; progress is a pod more that is back, or another pod to be waited for."""
+    now = timestamp(observation.now)
+    previous = observation.previous.rollout
+    progressed = previous is None or rollout.updated > previous.updated_pods or rollout.delete is not None
+    return RolloutStatus(
+        updated_pods=rollout.updated,
+        pods=rollout.pods,
+        message=rollout.message,
+        started_at=previous.started_at if previous is not None else now,
+        last_progress_at=now if previous is None or progressed else previous.last_progress_at,
+    )
+
+
+def rollout_stalled(observation: Observation, rollout: Rollout, *, seconds: int) -> bool:
+    """Whether a replaced pod has not come back for *seconds*."""
+    if not rollout.stalls:
+        return False
+    since = max(milliseconds(rollout_status(observation, rollout).last_progress_at), observation.watched_since)
+    return observation.now - since >= seconds * 1000
 
 
 def stalled(observation: Observation, stage: Stage, *, number: int, ready: int, seconds: int) -> bool:

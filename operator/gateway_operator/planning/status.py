@@ -23,6 +23,7 @@ from gateway_operator.api.status import (
 from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import answers, layout_of, not_ready, ready_shards, shards
 from gateway_operator.planning.observed import Observation, ObservedGeneration
+from gateway_operator.planning.progress import rollout_status
 from shard_runtime.contract import HandoverStatus, Record, Role, ShardState
 
 RESET_JITTER_MILLISECONDS: Final = 10_000
@@ -47,6 +48,7 @@ def status(
         active_generation=None if record is None else record.active,
         target_generation=None if record is None else record.target,
         reshard=decision.reshard,
+        rollout=None if decision.rollout is None else rollout_status(observation, decision.rollout),
         generations=[
             _generation(generation, record)
             for generation in sorted(observation.generations, key=lambda generation: -generation.number)

@@ -13,6 +13,7 @@ from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
 from gateway_operator.api.spec import Spec
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
+    POD,
     STATEFUL_SET,
     AlreadyExistsError,
     Cluster,
@@ -24,6 +25,7 @@ from gateway_operator.planning.actions import (
     Action,
     Change,
     DeleteGeneration,
+    DeletePods,
     EnsureGeneration,
     EnsureShared,
     PushRecord,
@@ -90,6 +92,8 @@ class Actor:
                     await self._ensure(action, site.spec, site)
             case DeleteGeneration():
                 await self._delete_generation(action, site)
+            case DeletePods():
+                await self._delete_pods(action, site)
             case PushRecord():
                 addresses = _addresses(site.world, action.generation, action.pods)
                 if site.world.auth is not None:
@@ -148,6 +152,16 @@ class Actor:
         labels = {GATEWAY_LABEL: metadata.name, GENERATION_LABEL: str(action.number)}
         for config in await self._cluster.select(CONFIG_MAP, metadata.namespace, labels):
             await self._cluster.delete(CONFIG_MAP, metadata.namespace, config["metadata"]["name"])
+
+    async def _delete_pods(self, action: DeletePods, site: Site) -> None:
+        metadata = site.gateway.metadata
+        log.info("%s: %s", metadata.name, action.why)
+        for pod in action.pods:
+            name = pod_name(metadata.name, action.generation, pod.index)
+            try:
+                await self._cluster.delete(POD, metadata.namespace, name, uid=pod.uid)
+            except ConflictError:
+                log.info("%s: pod %s is another by now", metadata.name, name)
 
 
 def _addresses(world: World, generation: int, indices: tuple[int, ...]) -> list[PodAddress]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,12 +23,15 @@ from gateway_operator.planning.observed import (
     ObservedPod,
     ObservedRecord,
 )
+from gateway_operator.reconcile.lives import life_of
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
 from gateway_operator.reconcile.tokens import AuthTokens, read_auth
 from gateway_operator.resources.naming import EPOCH_ANNOTATION, REVISION_ANNOTATION, record_name
 from shard_runtime.contract import PodStatus, Record, decode
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
+
+RatesOf = Callable[[PodStatus], Mapping[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,11 @@ async def read_gateway(cluster: Cluster, namespace: str, name: str) -> Parsed | 
     return Parsed(manifest=manifest, metadata=gateway.metadata, spec=gateway.spec, status=status)
 
 
-async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata) -> World:
-    """Record, generations and pods of a gateway, each pod asked for its status. Raises :class:`ClusterError`."""
+async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata, *, rates: RatesOf) -> World:
+    """Record, generations and pods of a gateway, each pod asked for its status. Raises :class:`ClusterError`.
+
+    *rates* is told each pod's status, and gives the events per second of its shards.
+    """
     namespace, name = metadata.namespace, metadata.name
     labels = {GATEWAY_LABEL: name}
     # Not gathered: of two failing calls gather would drop one's error unseen, and four short reads cost little.
@@ -85,7 +91,8 @@ async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata) -> Wo
     by_generation: dict[int, dict[int, tuple[Manifest, PodAddress]]] = defaultdict(dict)
     for pod, address in existing:
         by_generation[address.generation][address.index] = (pod, address)
-    generations = [_generation(manifest, by_generation, statuses) for manifest in sets if _number(manifest) is not None]
+    look = _Look(pods=by_generation, statuses=statuses, rates=rates)
+    generations = [_generation(manifest, look) for manifest in sets if _number(manifest) is not None]
     return World(
         record=None if record is None else _record(record),
         generations=tuple(sorted(generations, key=lambda generation: generation.number)),
@@ -117,35 +124,50 @@ def _record(manifest: Manifest) -> ObservedRecord:
         return ObservedRecord(resource_version=version, record=None, problem=str(error))
 
 
-def _generation(
-    manifest: Manifest,
-    pods: Mapping[int, Mapping[int, tuple[Manifest, PodAddress]]],
-    statuses: Mapping[str, PodStatus],
-) -> ObservedGeneration:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """All that was seen of pods."""
+
+    pods: Mapping[int, Mapping[int, tuple[Manifest, PodAddress]]]
+    statuses: Mapping[str, PodStatus]
+    rates: RatesOf
+
+
+def _generation(manifest: Manifest, look: _Look) -> ObservedGeneration:
     metadata, number = manifest["metadata"], _number(manifest)
     annotations = metadata.get("annotations") or {}
-    present = pods.get(number or 0, {})
+    present = look.pods.get(number or 0, {})
     created = metadata.get("creationTimestamp")
+    # The controller says up to which change it has looked; the one of a process cluster always has.
+    seen = (manifest.get("status") or {}).get("observedGeneration")
     return ObservedGeneration(
         number=number or 0,
         fixed=_fixed(annotations.get(ANNOTATION)),
-        pods=tuple(_pod(index, present.get(index), statuses) for index in range(manifest["spec"].get("replicas", 1))),
+        pods=tuple(_pod(index, present.get(index), look) for index in range(manifest["spec"].get("replicas", 1))),
         created_at=milliseconds(created) if created else None,
         revision=annotations.get(REVISION_ANNOTATION, ""),
+        template_seen=seen is None or int(seen) >= int(metadata.get("generation", 0)),
         deleting=bool(metadata.get("deletionTimestamp")),
     )
 
 
-def _pod(index: int, found: tuple[Manifest, PodAddress] | None, statuses: Mapping[str, PodStatus]) -> ObservedPod:
+def _pod(index: int, found: tuple[Manifest, PodAddress] | None, look: _Look) -> ObservedPod:
     if found is None:
         return ObservedPod(index=index)
     manifest, address = found
-    touched = (manifest["metadata"].get("annotations") or {}).get(EPOCH_ANNOTATION, "")
+    annotations = manifest["metadata"].get("annotations") or {}
+    touched, status = annotations.get(EPOCH_ANNOTATION, ""), look.statuses.get(address.name)
+    life, trouble = life_of(manifest)
     return ObservedPod(
         index=index,
         uid=address.uid,
-        status=statuses.get(address.name),
+        status=status,
         touched_epoch=int(touched) if touched.isdecimal() else None,
+        revision=annotations.get(REVISION_ANNOTATION),
+        deleting=bool(manifest["metadata"].get("deletionTimestamp")),
+        life=life,
+        trouble=trouble,
+        rates={} if status is None else look.rates(status),
     )
 
 

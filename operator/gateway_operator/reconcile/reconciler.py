@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,8 +20,10 @@ from gateway_operator.reconcile.act import Actor, Site
 from gateway_operator.reconcile.discord import DiscordReader, Reading
 from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
 from gateway_operator.reconcile.pods import PodCalls
+from gateway_operator.reconcile.rates import EventRates
 from gateway_operator.reconcile.tokens import BotToken, read_bot_token
 from gateway_operator.resources.settings import RuntimeSettings
+from shard_runtime.contract import PodStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class _Memory:
 
     since: int
     """When the gateway was first looked at, in unix milliseconds."""
+    rates: EventRates = field(default_factory=EventRates)
     status: Status | None = None
     written: Status | None = None
     gauges_written: float = float("-inf")
@@ -94,7 +97,7 @@ class Reconciler:
             return Pass(wait_seconds=GONE_SECONDS)
         key = (namespace, name)
         memory = self._memories.setdefault(key, _Memory(since=self._unix_milliseconds(), written=gateway.status))
-        world = await read_world(self._cluster, self._pods, gateway.metadata)
+        world = await read_world(self._cluster, self._pods, gateway.metadata, rates=self._rates_of(memory))
         token = (
             BotToken(observed=None)
             if gateway.spec is None
@@ -103,6 +106,7 @@ class Reconciler:
         reading = await self._read_discord(gateway, token)
         gauges_due = self._clock.monotonic() - memory.gauges_written >= GAUGE_SECONDS
         observation = self._observation(gateway, world, token, reading, memory, gauges_due=gauges_due)
+        memory.rates.keep(generation.number for generation in world.generations)
         self._tell_gate(gateway, world, token, reading)
         planned = plan(observation)
         site = Site(gateway=gateway, spec=gateway.spec, world=world, settings=self._settings_of(gateway))
@@ -158,6 +162,10 @@ class Reconciler:
             watched_since=memory.since,
             gauges_due=gauges_due,
         )
+
+    def _rates_of(self, memory: _Memory) -> Callable[[PodStatus], Mapping[int, float]]:
+        now = self._clock.monotonic()
+        return lambda status: memory.rates.note(now, status.generation, status.shards)
 
     def _unix_milliseconds(self) -> int:
         return int(self._clock.unix() * 1000)

@@ -66,17 +66,20 @@ def runtime_config(owner: Metadata, spec: Spec, generation: Generation, settings
 
 def config_map(owner: Metadata, config: RuntimeConfig) -> dict[str, Any]:
     """The immutable ConfigMap of a generation; another content has another name."""
-    text = encode(config).decode()
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": object_metadata(
-            owner, config_name(owner.name, digest), labels=generation_labels(owner.name, config.generation)
+            owner, config_map_name(owner, config), labels=generation_labels(owner.name, config.generation)
         ),
         "immutable": True,
-        "data": {"config.json": text},
+        "data": {"config.json": encode(config).decode()},
     }
+
+
+def config_map_name(owner: Metadata, config: RuntimeConfig) -> str:
+    """Name of the ConfigMap with that content."""
+    return config_name(owner.name, hashlib.sha256(encode(config)).hexdigest()[:10])
 
 
 def forward_config(spec: Spec) -> ForwardConfig:

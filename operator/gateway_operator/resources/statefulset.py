@@ -6,10 +6,12 @@ import hashlib
 import json
 from typing import Any
 
+import msgspec
+
 from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import ANNOTATION, Generation, to_annotation
 from gateway_operator.api.spec import Spec
-from gateway_operator.resources.configmaps import config_map, runtime_config
+from gateway_operator.resources.configmaps import config_map, config_map_name, runtime_config
 from gateway_operator.resources.naming import (
     REVISION_ANNOTATION,
     generation_labels,
@@ -20,23 +22,29 @@ from gateway_operator.resources.naming import (
 )
 from gateway_operator.resources.pods import pod_template
 from gateway_operator.resources.settings import RuntimeSettings
+from shard_runtime.contract import RuntimeConfig, encode
 
 
 def generation_manifests(
     owner: Metadata, spec: Spec, generation: Generation, settings: RuntimeSettings
 ) -> list[dict[str, Any]]:
     """What a generation is made of, in the order to apply: its ConfigMap, then its StatefulSet."""
-    config = config_map(owner, runtime_config(owner, spec, generation, settings))
-    return [config, statefulset(owner, spec, generation, config=config["metadata"]["name"], image=settings.image)]
+    config = runtime_config(owner, spec, generation, settings)
+    return [config_map(owner, config), statefulset(owner, spec, generation, config=config, image=settings.image)]
 
 
-def statefulset(owner: Metadata, spec: Spec, generation: Generation, *, config: str, image: str) -> dict[str, Any]:
-    """The StatefulSet; *config* is the name of the generation's ConfigMap.
+def statefulset(
+    owner: Metadata, spec: Spec, generation: Generation, *, config: RuntimeConfig, image: str
+) -> dict[str, Any]:
+    """The StatefulSet; *config* is the content of the generation's ConfigMap.
 
-    ``OnDelete``: pods get a changed template when they next restart, for a rollout that does not look at the sessions
+    ``OnDelete``: the operator rolls a changed template out pod by pod, for a rollout that does not look at the sessions
     would lose events. ``Parallel``: pods do not wait for each other, the identify gate orders what must be ordered.
+    Each pod carries the revision of the template that it was made of.
     """
-    template = pod_template(owner, spec, generation.number, config=config, image=image)
+    template = pod_template(owner, spec, generation.number, config=config_map_name(owner, config), image=image)
+    made_of = revision(template, config)
+    template["metadata"].setdefault("annotations", {})[REVISION_ANNOTATION] = made_of
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -44,7 +52,7 @@ def statefulset(owner: Metadata, spec: Spec, generation: Generation, *, config: 
             owner,
             statefulset_name(owner.name, generation.number),
             labels=generation_labels(owner.name, generation.number),
-            annotations={ANNOTATION: to_annotation(generation), REVISION_ANNOTATION: revision(template)},
+            annotations={ANNOTATION: to_annotation(generation), REVISION_ANNOTATION: made_of},
         ),
         "spec": {
             "replicas": generation.layout.pods,
@@ -58,7 +66,14 @@ def statefulset(owner: Metadata, spec: Spec, generation: Generation, *, config: 
     }
 
 
-def revision(template: dict[str, Any]) -> str:
-    """Hash of a pod template; pods that run another one have not restarted since it changed."""
-    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
+def revision(template: dict[str, Any], config: RuntimeConfig) -> str:
+    """Hash of a pod template with its config; pods of another one are to be replaced.
+
+    A presence is no reason: it is part of IDENTIFY, and a replaced pod resumes.
+    """
+    identify = msgspec.structs.replace(config.identify, presence=None)
+    plain = msgspec.structs.replace(config, identify=identify)
+    volumes = [volume for volume in template["spec"]["volumes"] if volume["name"] != "config"]
+    pod = {**template, "spec": {**template["spec"], "volumes": volumes}}
+    text = json.dumps([pod, encode(plain).decode()], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -43,8 +43,8 @@ class StoreCluster:
     async def replace(self, manifest: Manifest) -> Manifest:
         return self.store.replace(manifest)
 
-    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        self.store.delete(kind, namespace, name)
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        self.store.delete(kind, namespace, name, uid=uid)
 
     async def update_status(self, namespace: str, name: str, status: Manifest) -> None:
         self.store.change(GATEWAY, namespace, name, lambda gateway: gateway.update(status=status))

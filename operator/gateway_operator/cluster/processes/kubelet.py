@@ -125,10 +125,7 @@ class Kubelet:
             for index in range(statefulset["spec"].get("replicas", 1)):
                 wanted = statefulsets.build_pod(statefulset, index)
                 self._store.change(
-                    POD,
-                    metadata["namespace"],
-                    wanted["metadata"]["name"],
-                    lambda pod, spec=wanted["spec"]: pod.update(spec=spec),  # type: ignore[misc]
+                    POD, metadata["namespace"], wanted["metadata"]["name"], partial(statefulsets.renew, wanted)
                 )
 
     def _on_object(self, manifest: Manifest) -> None:
@@ -234,6 +231,7 @@ class Kubelet:
         """Show in the pod's status what became of its process."""
         container = self._containers[key]
         running = container.pid is not None
+        ended = {} if container.last_exit is None else {"lastState": {"terminated": {"exitCode": container.last_exit}}}
 
         def show(manifest: Manifest) -> None:
             manifest["status"] = {
@@ -244,7 +242,7 @@ class Kubelet:
                         "name": manifest["spec"]["containers"][0]["name"],
                         "restartCount": container.restarts,
                         "started": running,
-                        "lastState": {"terminated": {"exitCode": container.last_exit}},
+                        **ended,
                     }
                 ],
             }

@@ -125,8 +125,14 @@ class ObjectStore:
         edit(edited)
         return self._write_if_changed(present, edited)
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> None:
-        """Delete the object and what it owns; a pod is only marked, its node removes it."""
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Delete the object and what it owns; a pod is only marked, its node removes it.
+
+        With *uid* only that very object; raises :class:`ConflictError` for another of the same name.
+        """
+        present = self._objects.get((kind.kind, namespace, name))
+        if uid is not None and present is not None and present["metadata"]["uid"] != uid:
+            raise ConflictError(f"{kind.kind} {namespace}/{name} is another by now.")
         if kind == POD:
             self.change(kind, namespace, name, self._mark_for_deletion)
         else:

@@ -51,6 +51,15 @@ def build_pod(statefulset: Manifest, index: int) -> Manifest:
     return {"apiVersion": POD.api_version, "kind": POD.kind, "metadata": pod_metadata, "spec": spec}
 
 
+def renew(wanted: Manifest, pod: Manifest) -> None:
+    """Make *pod*, which has no process, what a new one would be."""
+    pod["spec"] = wanted["spec"]
+    pod["metadata"]["annotations"] = {
+        **(pod["metadata"].get("annotations") or {}),
+        **wanted["metadata"]["annotations"],
+    }
+
+
 def missing(statefulset: Manifest, present: Iterable[Manifest]) -> list[Manifest]:
     """Pods to create."""
     names = {pod["metadata"]["name"] for pod in present}
