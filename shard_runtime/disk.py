@@ -10,6 +10,8 @@ import os
 import secrets
 from pathlib import Path
 
+from shard_runtime.ports import Spill
+
 
 class SystemDisk:
     """Files of the machine, readable by this user alone. Folders are made as needed."""
@@ -28,6 +30,11 @@ class SystemDisk:
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def spill(self, path: Path) -> Spill:
+        from shard_runtime.spill_store import SqliteSpill  # not loaded by the supervisor, which spills nothing
+
+        return SqliteSpill(path)
 
 
 def _replace(path: Path, data: bytes, *, durable: bool) -> None:

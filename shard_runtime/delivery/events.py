@@ -1,4 +1,4 @@
-"""What the queue holds: an event and the session it came from."""
+"""What the queue holds: an event, the session it came from, and the group that it lies in on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from shard_runtime.delivery.watermark import Watermark
 
-EVENT_OVERHEAD: Final = 240
+EVENT_OVERHEAD: Final = 250
 """Bytes that a queued event takes besides its payload's own (struct, numbers, bytes header, queue slot; measured with
 ``sys.getsizeof``), so that a bound in bytes is a bound on memory also for small events."""
 
@@ -17,14 +17,38 @@ EVENT_OVERHEAD: Final = 240
 class Session:
     """One gateway session as the delivery sees it."""
 
-    __slots__ = ("entry", "forgotten", "id", "marked_entry", "queued", "shard", "watermark")
+    __slots__ = (
+        "bound",
+        "delivered",
+        "entry",
+        "forgotten",
+        "id",
+        "known_until",
+        "marked_entry",
+        "overstated",
+        "queued",
+        "shard",
+        "stored",
+        "watermark",
+    )
 
     def __init__(self, session_id: str, watermark: int, *, forgotten: bool = False) -> None:
         self.id = session_id
         self.watermark = Watermark(watermark)
+        """What needs no replay: done with, or safely on disk."""
+        self.delivered: Watermark | None = None
+        """What is done with; None while that is the same, because nothing is on disk."""
         self.shard = -1
+        self.bound = -1
+        """The shard, once accepting needs no further look: a resume cannot bring what is known any more."""
+        self.known_until = 0
+        """The last sequence that an earlier life of the process has finished or put on disk."""
         self.queued = 0
-        """Events that are queued or in flight."""
+        """Events that are queued, in flight or on disk."""
+        self.stored = 0
+        """Those of them that are safely on disk."""
+        self.overstated = False
+        """The watermark counts events as on disk that are only in memory, because their store was given up."""
         self.forgotten = forgotten
         """Its events are still owed, its watermark is of no use any more."""
         self.entry = b""
@@ -37,6 +61,35 @@ class Session:
         head = b'},{"shard":%d,"session":%s' % (shard, json.dumps(self.id).encode())
         self.entry = head + b',"payload":'
         self.marked_entry = head + b',"maybeDuplicate":true,"payload":'
+
+    def finish(self, sequence: int) -> None:
+        """*sequence* needs nothing more."""
+        self.watermark.finish(sequence)
+        if self.delivered is not None:
+            self.delivered.finish(sequence)
+
+    def finish_through(self, sequence: int) -> None:
+        """Everything up to and including *sequence* needs nothing more."""
+        self.watermark.finish_through(sequence)
+        if self.delivered is not None:
+            self.delivered.finish_through(sequence)
+
+
+class Group:
+    """Consecutive events of a lane that are written to disk together, and removed when all are finished."""
+
+    __slots__ = ("committed", "count", "done", "id", "left", "ordered")
+
+    def __init__(self, group_id: int, count: int, *, done: int = 0, committed: bool = False) -> None:
+        self.id = group_id
+        self.count = count
+        self.left = count - done
+        """Events that are not finished."""
+        self.done = done
+        """Finished ones from the first on, as far as they finish in order."""
+        self.ordered = True
+        self.committed = committed
+        """Whether it is on disk, and not only on its way there."""
 
 
 class Event(msgspec.Struct, gc=False):
@@ -54,3 +107,10 @@ class Event(msgspec.Struct, gc=False):
     accepted_at: float
     """Seconds on the monotonic clock."""
     maybe_duplicate: bool
+    group: Group | None = None
+    """Where it lies on disk, or is just being written; None for an event that is only in memory, or finished."""
+
+
+def size_of(event: Event) -> int:
+    """What *event* counts for under a bound in bytes."""
+    return len(event.payload) + EVENT_OVERHEAD

@@ -12,29 +12,44 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.delivery.batches import Origin
 from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
-from shard_runtime.delivery.events import EVENT_OVERHEAD, Event
+from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Session
+from shard_runtime.delivery.lane_sets import LaneSet, set_of
 from shard_runtime.delivery.lanes import Lane, Outlet
 from shard_runtime.delivery.ledger import Ledger
+from shard_runtime.delivery.pressure import ENOUGH_MEMORY, MUCH_MEMORY, Pressure
 from shard_runtime.delivery.receiver import Receiver
+from shard_runtime.delivery.recovery import LANES_NOTE, Found, recover
+from shard_runtime.delivery.spilling import Spiller
+from shard_runtime.delivery.stored import StoredLanes, encode_lanes
 from shard_runtime.handover.keys import stream_of
-from shard_runtime.ports import Chance, Clock, Network
+from shard_runtime.ports import Chance, Clock, Network, Spill
 from shard_runtime.signatures import Signer
 
 FULL = "queue full"
 TOO_LARGE = "larger than forward.queue.maxBytes"
 
-LANE_RESTART_SECONDS = 1.0
+TICK_SECONDS: Final = 0.05
+"""How often, while anything is owed, it is looked at what must go to disk and what is past a bound."""
+
+SMALLEST_REPLAY: Final = 100
+"""Events that Discord keeps for a resume at least (docs/protocol.md)."""
+
+VOLUME_SHARE: Final = 0.8
+"""Of the volume that the queue may fill."""
+
+EXCESS_EVENTS: Final = 10_000
+EXCESS_BYTES: Final = 16 << 20
+"""How far the queue may pass its bounds until the next look: to drop the oldest it may have to be read first, and a
+pause begins only when what is in the sockets' buffers has come."""
 
 
 class Delivery:
-    """Queue, lanes and acknowledgement. All methods are for the event loop's own thread.
-
-    ``forward.queue.overflow`` ``Pause`` needs a hand on the sockets and is not known here; it acts as ``DropOldest``.
-    """
+    """Queue, lanes and acknowledgement. All methods are for the event loop's own thread."""
 
     def __init__(
         self,
@@ -46,17 +61,26 @@ class Delivery:
         chance: Chance,
         log: Callable[..., None],
         dead_letters: DeadLetters | None = None,
+        spill: Spill | None = None,
+        replay_events: Callable[[int], int] = lambda shard: SMALLEST_REPLAY,
+        replay_seconds: Callable[[], float] = lambda: 0.0,
+        pause: Callable[[bool], None] | None = None,
     ) -> None:
         """*log* is called as ``log(level, sentence)`` with a level of :mod:`logging`, so ``Logger.log`` will do.
 
-        Without *dead_letters*, a payload that the receiver refuses alone is tried until it is taken.
+        Without *dead_letters*, a payload that the receiver refuses alone is tried until it is taken. Without *spill*
+        the queue is in memory only; with it, what an earlier life left there is owed from the start. *replay_events*
+        says of a shard how many events Discord keeps for a resume, *replay_seconds* how long that lasts now. *pause*
+        stops reading from Discord, or lets it go on; without it ``Pause`` acts as ``DropOldest``.
         """
+        self._origin = origin
         self._clock = clock
         self._monotonic = clock.monotonic
         self._log = log
         self._ledger = Ledger()
         self._sessions = self._ledger.sessions
         self._empty = asyncio.Event()
+        self._busy = asyncio.Event()
         self._receiver = Receiver(forward=forward, network=network, clock=clock, log=log)
         self._outlet = Outlet(
             forward=forward,
@@ -68,8 +92,28 @@ class Delivery:
             chance=chance,
             log=log,
             settled=self._settled,
+            busy=self._busy.set,
+            fill=self._fill,
         )
-        self._sets: deque[list[Lane]] = deque([self._new_lanes(forward)])
+        self._pressure = None if pause is None else Pressure(pause=pause, replay_seconds=replay_seconds, log=log)
+        self._sets: deque[LaneSet] = deque()
+        self._store = spill
+        self._spiller: Spiller | None = None
+        found = Found()
+        if spill is not None:
+            found = recover(store=spill, ledger=self._ledger, clock=clock, log=log)
+            self._spiller = Spiller(
+                store=spill,
+                ledger=self._ledger,
+                sets=lambda: self._sets,
+                replay_events=replay_events,
+                batch_events=lambda: max(1, self._outlet.forward.max_batch_events),
+                next_group=found.next_group,
+                clock=clock,
+                log=log,
+            )
+            self._spiller.problem = found.problem
+        self._find_lanes(found, forward)
         self._apply(forward)
 
     # --- Sessions and watermarks
@@ -87,9 +131,16 @@ class Delivery:
         self._ledger.forget(session_id)
 
     def watermark(self, session_id: str) -> int | None:
-        """The highest sequence with every lower one finished; None for a session that is not known."""
+        """The highest sequence with every lower one finished or safely on disk; None for an unknown session."""
         session = self._sessions.get(session_id)
         return None if session is None or session.forgotten else session.watermark.value
+
+    def delivered(self, session_id: str) -> int | None:
+        """The watermark without what only the disk has: from here another place has to resume."""
+        session = self._sessions.get(session_id)
+        if session is None or session.forgotten:
+            return None
+        return session.watermark.value if session.delivered is None else session.delivered.value
 
     # --- Events
 
@@ -112,8 +163,8 @@ class Delivery:
         session = self._sessions.get(session_id)
         if session is None:
             session = self._ledger.session_for(session_id, sequence)
-        if session.shard != shard:
-            session.bind(shard)
+        if session.bound != shard and self._is_known(session, shard, sequence):
+            return
         ledger = self._ledger
         if self._passes is not None and not self._passes(name):
             ledger.excluded += 1
@@ -130,20 +181,34 @@ class Delivery:
                 ledger.count_drop(name, refused)
                 ledger.finish(session, sequence)
                 return
-        if self._by_guild and not guild:
-            guild = stream_of(name, payload)
+        if self._by_guild:
+            guild = guild or stream_of(name, payload)
+            lane = self._sets[-1].route(shard, guild, name)
+        else:
+            lane = self._lanes[shard % len(self._lanes)]
         event = Event(session, sequence, name, payload, guild, self._monotonic(), maybe_duplicate)
         ledger.enqueue(event)
-        lane = self._lanes[(guild >> 22 if self._by_guild else shard) % len(self._lanes)]
-        lane.queue.append(event)
+        lane.inlet.append(event)
         if lane.idle:
             lane.wake()
+
+    def _is_known(self, session: Session, shard: int, sequence: int) -> bool:
+        """Whether an earlier life of the process has finished *sequence*, or left it on disk."""
+        if session.shard != shard:
+            session.bind(shard)
+        if sequence > session.known_until:
+            session.bound = shard
+            return False
+        if session.watermark.covers(sequence):
+            self._ledger.known += 1
+            return True
+        return False
 
     def skip(self, session_id: str, sequence: int) -> None:
         """*sequence* has nothing to deliver (RESUMED, excluded, trimmed in standby, skipped by the handover)."""
         session = self._sessions.get(session_id)
         if session is not None:
-            session.watermark.finish(sequence)
+            session.finish(sequence)
 
     def drop(self, session_id: str, sequence: int, name: str, reason: str) -> None:
         """*sequence* is given up before it was accepted (what a handover held beyond its bound): counted as a drop."""
@@ -154,24 +219,43 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled. What is queued or in flight then stays so, and another ``run`` goes on with it."""
-        while True:
-            async with asyncio.TaskGroup() as tasks:
-                for number, lane in enumerate(self._sets[0]):
-                    tasks.create_task(self._keep_running(lane), name=f"delivery lane {number}")
-            self._sets.popleft()  # lanes end only when closed, and are closed only when there is a next set
+        self._ledger.forget_what_is_over()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_house(), name="delivery housekeeping")
+            while True:
+                await self._sets[0].run()
+                drained = self._sets.popleft()  # a set ends only when closed, and is closed only when there is a next
+                if self._spiller is not None:
+                    self._spiller.notes[f"{LANES_NOTE}{drained.number}"] = None
 
-    async def _keep_running(self, lane: Lane) -> None:
+    async def _keep_house(self) -> None:
         while True:
+            if not self._ledger.queued and not (self._spiller is not None and self._spiller.has_news()):
+                self._busy.clear()
+                await self._busy.wait()
+            await self._clock.sleep(TICK_SECONDS)
             try:
-                await lane.run()
-                return
-            except Exception as error:  # noqa: BLE001 - outermost ladder of a lane: its events must not die with it
-                self._log(
-                    logging.ERROR,
-                    f"A delivery lane failed ({type(error).__name__}: {error}); it goes on with the same batch in "
-                    f"{LANE_RESTART_SECONDS:g} s.",
-                )
-                await self._clock.sleep(LANE_RESTART_SECONDS)
+                if self._spiller is not None:
+                    await self._spiller.turn()
+                await self._trim()
+                self._look_at_pressure()
+            except Exception as error:  # noqa: BLE001 - outermost ladder: without it the queue would grow unseen
+                self._log(logging.ERROR, f"The queue's housekeeping failed ({type(error).__name__}: {error}).")
+                await self._clock.sleep(1.0)
+
+    async def _fill(self, lane: Lane) -> None:
+        assert self._spiller is not None, "only a lane that has spilled has anything to read"
+        await self._spiller.fill(lane)
+
+    async def save(self) -> None:
+        """Write what is only in memory to disk, if there is one that takes it."""
+        if self._spiller is not None:
+            await self._spiller.save()
+
+    def close(self) -> None:
+        """Let go of the disk; nothing may be accepted after it."""
+        if self._store is not None:
+            self._store.close()
 
     async def drain(self, timeout: float) -> bool:
         """Wait at most *timeout* seconds until nothing is queued or in flight; False if something still is."""
@@ -192,13 +276,11 @@ class Delivery:
         ones are drained.
         """
         before = self._outlet.forward
-        self._apply(forward)
         if (before.lanes, before.ordering) != (forward.lanes, forward.ordering):
             old = self._sets[-1]
-            self._sets.append(self._new_lanes(forward))
-            self._lanes = self._sets[-1]
-            for lane in old:
-                lane.close()
+            self._begin_set(forward, number=old.number + 1)
+            old.close()
+        self._apply(forward)
         self._make_room(0)
 
     def sign_with(self, signer: Signer | None) -> None:
@@ -211,13 +293,46 @@ class Delivery:
         self._passes = _filter(forward.events)
         self._max_events = max(1, forward.queue.max_events)
         self._max_bytes = max(1, forward.queue.max_bytes)
+        volume = None if self._store is None else self._store.volume_bytes()
+        if volume is not None:
+            self._max_bytes = min(self._max_bytes, round(volume * VOLUME_SHARE))
         self._max_age = forward.queue.max_age_seconds
         self._keep_oldest = forward.queue.overflow == "DropNewest"
+        self._pauses = forward.queue.overflow == "Pause" and self._pressure is not None
         self._by_guild = forward.ordering == "guild"
-        self._lanes = self._sets[-1]
+        self._lanes = self._sets[-1].lanes
 
-    def _new_lanes(self, forward: contract.ForwardConfig) -> list[Lane]:
-        return [Lane(self._outlet) for _ in range(max(1, forward.lanes))]
+    def _find_lanes(self, found: Found, forward: contract.ForwardConfig) -> None:
+        """Sets of lanes for what is on disk and for what comes; they are one if they are alike."""
+        wanted = StoredLanes(max(1, forward.lanes), forward.ordering)
+        numbers = sorted({set_of(number) for number in found.lanes})
+        for number in numbers:
+            stored = found.sets.get(number, wanted)
+            self._add_set(number, stored)
+        for number, lane_found in found.lanes.items():
+            lanes = next(lanes for lanes in self._sets if lanes.number == set_of(number))
+            lanes.lane_on_disk(number).restore(lane_found.begun, lane_found.backlog)
+        if not numbers or found.sets.get(numbers[-1], wanted) != wanted:
+            self._begin_set(forward, number=max([*numbers, *found.sets], default=0) + 1)
+        for lanes in list(self._sets)[:-1]:
+            lanes.close()
+
+    def _begin_set(self, forward: contract.ForwardConfig, *, number: int) -> None:
+        stored = StoredLanes(max(1, forward.lanes), forward.ordering)
+        self._add_set(number, stored)
+        if self._spiller is not None:
+            self._spiller.notes[f"{LANES_NOTE}{number}"] = encode_lanes(stored)
+
+    def _add_set(self, number: int, stored: StoredLanes) -> None:
+        self._sets.append(
+            LaneSet(
+                self._outlet,
+                number=number,
+                lanes=stored.lanes,
+                by_guild=stored.ordering == "guild",
+                shards=self._origin.shards,
+            )
+        )
 
     # --- Bounds
 
@@ -226,30 +341,93 @@ class Delivery:
 
         What is in flight counts, but is never dropped.
         """
-        ledger = self._ledger
         if size > self._max_bytes:
             return TOO_LARGE
         if self._max_age is not None:
             before = self._monotonic() - self._max_age
             for lane in self._all_lanes():
                 lane.expire(before)
-        wanted = 1 if size else 0
-        while ledger.queued + wanted > self._max_events or ledger.bytes + size > self._max_bytes:
-            if self._keep_oldest and wanted:
-                return FULL
-            waiting = [lane for lane in self._all_lanes() if lane.queue]
-            if not waiting:
-                return FULL
+        refused = None
+        while self._is_over(size):
             if self._keep_oldest:
-                ledger.drop(max(waiting, key=lambda lane: lane.queue[-1].accepted_at).queue.pop(), FULL)
-            else:
-                ledger.drop(min(waiting, key=lambda lane: lane.queue[0].accepted_at).queue.popleft(), FULL)
+                refused = FULL if size else None
+                break
+            if self._pauses and not self._give_way():
+                break
+            oldest = self._oldest_lane()
+            if oldest is None or not oldest.drop_oldest(FULL):
+                # what is on disk alone is dropped at the next look, see _trim
+                refused = FULL if oldest is None or self._is_far_over() else None
+                break
         self._settled()
-        return None
+        return refused
+
+    def _is_over(self, size: int) -> bool:
+        ledger = self._ledger
+        return ledger.queued + (1 if size else 0) > self._max_events or ledger.bytes + size > self._max_bytes
+
+    def _is_far_over(self) -> bool:
+        ledger = self._ledger
+        return ledger.queued > self._max_events + EXCESS_EVENTS or ledger.bytes > self._max_bytes + EXCESS_BYTES
+
+    def _oldest_lane(self) -> Lane | None:
+        """The lane with the oldest event that is not in flight."""
+        oldest: tuple[float, Lane] | None = None
+        for lane in self._all_lanes():
+            moment = lane.oldest_waiting()
+            if moment is not None and (oldest is None or moment < oldest[0]):
+                oldest = moment, lane
+        return None if oldest is None else oldest[1]
+
+    async def _trim(self) -> None:
+        """Keep to the bounds where what is to be dropped is on disk."""
+        if self._max_age is not None:
+            before = self._monotonic() - self._max_age
+            for lane in list(self._all_lanes()):
+                lane.expire(before)
+                while lane.backlog.count and not lane.head and lane.backlog.oldest < before:
+                    if not await self._filled(lane):
+                        break
+                    lane.expire(before)
+        while self._is_over(0) and not self._keep_oldest and not (self._pauses and not self._give_way()):
+            oldest = self._oldest_lane()
+            if oldest is None or not (oldest.drop_oldest(FULL) or await self._filled(oldest)):
+                break
+        self._settled()
+
+    async def _filled(self, lane: Lane) -> bool:
+        before = lane.backlog.count
+        await self._fill(lane)
+        return lane.backlog.count < before
+
+    def _give_way(self) -> bool:
+        """With ``Pause``: whether events are to be dropped after all."""
+        assert self._pressure is not None
+        if not self._pressure.gave_way and not self._is_far_over():
+            self._look_at_pressure()
+            return False
+        return True
+
+    def _look_at_pressure(self) -> None:
+        pressure, ledger = self._pressure, self._ledger
+        if pressure is None:
+            return
+        reason = None
+        if self._pauses:
+            share = 0.95 if pressure.paused or pressure.gave_way else 1.0
+            if ledger.queued >= self._max_events * share or ledger.bytes >= self._max_bytes * share:
+                reason = "the queue is full"
+        if reason is None and self._spiller is not None and self._spiller.problem is None:
+            only_in_memory = ledger.bytes - sum(lane.backlog.size for lane in self._all_lanes())
+            if only_in_memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
+                reason = "events come faster than the disk takes them"
+        pressure.look(self._monotonic(), reason=reason)
 
     def _settled(self) -> None:
         if not self._ledger.queued:
             self._empty.set()
+        if self._sets and self._sets[0].gates:
+            self._sets[0].look_at_gates()
 
     def _all_lanes(self) -> Iterator[Lane]:
         for lanes in self._sets:
@@ -262,21 +440,34 @@ class Delivery:
         if not wanted:
             self._ledger.track_guilds(None)
         elif self._ledger.guilds is None:
-            self._ledger.track_guilds(event for lane in self._all_lanes() for event in lane.events())
+            lanes = list(self._all_lanes())
+            self._ledger.track_guilds(
+                (event for lane in lanes for event in lane.events()), (lane.backlog for lane in lanes)
+            )
 
     def unacknowledged(self, guild: int) -> int:
-        """Queued and in-flight events of *guild*, 0 for those without one. Needs :meth:`track_guilds`."""
+        """Owed events of *guild*, 0 for those without one. Needs :meth:`track_guilds`."""
         guilds = self._ledger.guilds
         return 0 if guilds is None else guilds.get(guild, 0)
 
     def unacknowledged_guilds(self) -> Collection[int]:
-        """Guilds with queued or in-flight events. Needs :meth:`track_guilds`."""
+        """Guilds with owed events. Needs :meth:`track_guilds`."""
         return self._ledger.unacknowledged_guilds()
 
     @property
     def queued(self) -> int:
-        """Events that are queued or in flight."""
+        """Events that are queued, in flight or on disk."""
         return self._ledger.queued
+
+    @property
+    def stored(self) -> int:
+        """Those of them that are safely on disk."""
+        return self._ledger.stored
+
+    @property
+    def disk_problem(self) -> str | None:
+        """Why the queue does not spill to disk at the moment, as a sentence."""
+        return None if self._spiller is None else self._spiller.problem
 
     def queued_of(self, shard: int) -> int:
         """Those of one shard."""
@@ -285,7 +476,7 @@ class Delivery:
     @property
     def oldest_seconds(self) -> float:
         """Age of the oldest event that is queued or in flight; 0 if there is none."""
-        oldest = [event.accepted_at for lane in self._all_lanes() if (event := lane.oldest()) is not None]
+        oldest = [moment for lane in self._all_lanes() if (moment := lane.oldest()) is not None]
         return self._monotonic() - min(oldest) if oldest else 0.0
 
     @property
@@ -310,6 +501,9 @@ class Delivery:
             "excluded": ledger.excluded,
             "requests": self._outlet.requests,
             "retried": self._outlet.retried,
+            "spilled": 0 if self._spiller is None else self._spiller.written,
+            "known": ledger.known,
+            "pauses": 0 if self._pressure is None else self._pressure.pauses,
         }
 
 

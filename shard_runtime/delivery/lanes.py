@@ -1,11 +1,17 @@
 """A lane: events in order, one request in flight.
 
-    queue -> batch -> request -> acknowledged -> the next batch
+    batches <- head <- backlog (on disk) <- tail <- accept
+
+    in memory    all that waits is in *head*, and accepted events are appended to it
+    spilled      *head* is on disk too, *backlog* is only there, and accepted events are appended to *tail* until they
+                 are written in their turn; so the order holds. It ends when everything before the tail is delivered.
+
+    head -> batch -> request -> acknowledged -> the next batch
                         ^   |
                         +---+ not acknowledged: the same batch after a pause, for as long as it takes
                             | refused (400, 413, 422): two halves in its place, down to one payload alone
 
-What is taken out of the queue stands in ``batches`` until it is settled, so a lane whose task failed goes on with the
+What is taken out of the head stands in ``batches`` until it is settled, so a lane whose task failed goes on with the
 same batch. The first of ``batches`` is the one in flight; more than one there are only after a refusal.
 """
 
@@ -14,11 +20,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.delivery.answers import Outcome, Verdict
+from shard_runtime.delivery.backlog import Backlog
 from shard_runtime.delivery.batches import Batch, halve, make_batch
 from shard_runtime.delivery.dead_letters import REFUSED_TRIES, DeadLetters
 from shard_runtime.delivery.events import Event
@@ -48,6 +55,8 @@ class Outlet:
         chance: Chance,
         log: Callable[..., None],
         settled: Callable[[], None],
+        busy: Callable[[], None],
+        fill: Callable[[Lane], Awaitable[None]],
     ) -> None:
         self.forward = forward
         self.headers = headers
@@ -59,16 +68,32 @@ class Outlet:
         self.log = log
         self.settled = settled
         """Called when events left the queue."""
+        self.busy = busy
+        """Called when something is owed."""
+        self.fill = fill
+        """Reads from disk what comes next in a lane."""
         self.retried = 0
         self.requests = 0
 
 
 class Lane:
-    def __init__(self, outlet: Outlet) -> None:
-        self.queue: deque[Event] = deque()
+    def __init__(self, outlet: Outlet, *, number: int, ends_when_empty: bool = False) -> None:
+        """*number* is the lane's on disk. One that *ends_when_empty* is not to be used any more when :meth:`run` has
+        returned."""
+        self.number = number
+        self.head: deque[Event] = deque()
+        self.backlog = Backlog()
+        self.tail: deque[Event] = deque()
+        self.inlet = self.head
+        """Where accepted events are appended: the tail while spilled, else the head."""
         self.batches: deque[Batch] = deque()
         self.idle = False
         """Waits for an event; whoever appends one then calls :meth:`wake`."""
+        self.writing = False
+        """Events of the lane are being written to disk; :attr:`written` is set when they are, or when that failed."""
+        self.written = asyncio.Event()
+        self.reading = asyncio.Lock()
+        self._ends_when_empty = ends_when_empty
         self._outlet = outlet
         self._wakened = asyncio.Event()
         self._closing = False
@@ -85,33 +110,109 @@ class Lane:
         self._closing = True
         self.wake()
 
+    # --- What is in it
+
+    @property
+    def spilled(self) -> bool:
+        return self.inlet is self.tail
+
+    def holds(self, shard: int) -> bool:
+        """Whether an event of *shard* is in flight or waits."""
+        return any(event.session.shard == shard for event in self.events()) or any(
+            session.shard == shard for session in self.backlog.sessions
+        )
+
     def events(self) -> Iterator[Event]:
-        """Everything in flight and queued, in order."""
+        """Everything that is in memory, in order."""
         for batch in self.batches:
             yield from batch.events
-        yield from self.queue
+        yield from self.head
+        yield from self.tail
 
-    def oldest(self) -> Event | None:
-        """The oldest event in flight or queued."""
-        if self.batches:
-            return self.batches[0].events[0]
-        return self.queue[0] if self.queue else None
+    def oldest(self) -> float | None:
+        """When the oldest event was accepted, on the monotonic clock."""
+        return self.batches[0].events[0].accepted_at if self.batches else self.oldest_waiting()
+
+    def oldest_waiting(self) -> float | None:
+        """The same of what is not in flight."""
+        if self.head:
+            return self.head[0].accepted_at
+        if self.backlog.count:
+            return self.backlog.oldest
+        return self.tail[0].accepted_at if self.tail else None
+
+    def first_unsaved(self) -> Event | None:
+        """The oldest event that is only in memory, and not just being written."""
+        if self.writing:
+            return None
+        if self.spilled:
+            return self.tail[0] if self.tail else None
+        for batch in self.batches:
+            if batch.events[-1].group is None:
+                return next(event for event in batch.events if event.group is None)
+        return self.head[0] if self.head else None
 
     def expire(self, before: float) -> None:
-        """Drop what was queued earlier than *before* and is not in flight."""
-        queue, ledger = self.queue, self._outlet.ledger
-        while queue and queue[0].accepted_at < before:
-            ledger.drop(queue.popleft(), AGED)
+        """Drop what was queued earlier than *before*, is in memory and not in flight."""
+        for queue in (self.head, self.tail) if not self.backlog.count else (self.head,):
+            while queue and queue[0].accepted_at < before:
+                self._outlet.ledger.drop(queue.popleft(), AGED)
+            if queue:
+                return
+
+    def drop_oldest(self, reason: str) -> bool:
+        """Drop the oldest event that is not in flight; False if there is none in memory that may be dropped before
+        what is on disk."""
+        if self.head:
+            event = self.head.popleft()
+        elif self.tail and not self.backlog.count:
+            event = self.tail.popleft()
+        else:
+            return False
+        self._outlet.ledger.drop(event, reason)
+        return True
+
+    # --- To disk and back
+
+    def restore(self, begun: Iterable[Event], backlog: Backlog) -> None:
+        """Begin with what an earlier life of the process left on disk; *begun* comes first."""
+        self.head.extend(begun)
+        self.backlog = backlog
+        self.inlet = self.tail
+
+    def spill(self, most: int) -> list[Event]:
+        """Begin to spill: the first *most* events of the head are about to be written, the rest goes to the tail."""
+        first = list(self.head)
+        self.head.clear()
+        self.head.extend(first[:most])
+        self.tail.extendleft(reversed(first[most:]))
+        self.inlet = self.tail
+        return first[:most]
+
+    def unspill(self) -> None:
+        """Nothing is on disk only: everything is in memory again."""
+        self.head.extend(self.tail)
+        self.tail.clear()
+        self.inlet = self.head
+
+    # --- Running
 
     async def run(self) -> None:
         """Deliver until closed and empty. What it was doing when it failed or was cancelled stays to be done."""
         while True:
             if self.batches:
                 await self._deliver(self.batches[0])
-            elif self.queue:
+            elif self.head:
                 await self._linger()
                 self._form()
-            elif self._closing:
+            elif self.backlog.count:
+                await self._outlet.fill(self)
+            elif self.writing:
+                self.written.clear()
+                await self.written.wait()
+            elif self.spilled:
+                self.unspill()
+            elif self._closing or self._ends_when_empty:
                 return
             else:
                 self._wakened.clear()
@@ -123,35 +224,36 @@ class Lane:
         forward, clock = self._outlet.forward, self._outlet.clock
         delay = forward.max_delay_milliseconds / 1000
         now = clock.monotonic()
-        if len(self.queue) >= forward.max_batch_events or now - self._ended_at >= delay:
+        if len(self.head) >= forward.max_batch_events or now - self._ended_at >= delay:
             return
-        remaining = self.queue[0].accepted_at + delay - now
+        remaining = self.head[0].accepted_at + delay - now
         if remaining > 0:
             await clock.sleep(remaining)
 
     def _form(self) -> None:
-        """Take the next batch from the queue."""
-        outlet, queue, forward = self._outlet, self.queue, self._outlet.forward
+        """Take the next batch from the head."""
+        outlet, head, forward = self._outlet, self.head, self._outlet.forward
         if forward.queue.max_age_seconds is not None:
             self.expire(outlet.clock.monotonic() - forward.queue.max_age_seconds)
             outlet.settled()
-        if not queue:
+        if not head:
             return
         single = forward.format == "single"
-        most = 1 if single else min(max(1, forward.max_batch_events), len(queue))
+        most = 1 if single else min(max(1, forward.max_batch_events), len(head))
         room = forward.max_batch_bytes - 2
         events: list[Event] = []
         while len(events) < most:
-            event = queue[0]
+            event = head[0]
             room -= len(event.payload) + len(event.session.marked_entry) + 1
             if room < 0 and events:
                 break
-            events.append(queue.popleft())
+            events.append(head.popleft())
         self.batches.append(make_batch(events, headers=outlet.headers, single=single))
 
     async def _deliver(self, batch: Batch) -> None:
         outlet = self._outlet
         outlet.requests += 1
+        outlet.busy()
         verdict = await outlet.receiver.post(batch)
         self._ended_at = outlet.clock.monotonic()
         if verdict.outcome is Outcome.ACKNOWLEDGED:

@@ -1,7 +1,7 @@
 """What is owed to the receiver: how much is queued, of which session and guild, and how each event ended.
 
-Every event that enters the queue leaves it through :meth:`Ledger.settle`, once, and only that moves watermarks and
-counts; so "acknowledged or counted" can be read off one place.
+Every event that enters the queue leaves it through :meth:`Ledger.settle`, once (or through :meth:`Ledger.lose`, when a
+broken disk has it), and only that moves watermarks and counts; so "acknowledged or counted" can be read off one place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Session
+from shard_runtime.delivery.backlog import Backlog
+from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Group, Session, size_of
 from shard_runtime.handover.keys import stream_of
 
 DROPPED_NAMES_KEPT: Final = 1000
@@ -21,18 +22,30 @@ class Ledger:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
         self.queued = 0
-        """Events that are queued or in flight."""
+        """Events that are queued, in flight or on disk."""
         self.bytes = 0
-        """Memory that they take, payloads and overhead."""
+        """What they take, payloads and overhead."""
+        self.stored = 0
+        """Those of them that are safely on disk."""
         self.accepted = 0
         self.acknowledged = 0
         self.excluded = 0
         self.dead_lettered = 0
         self.marked = 0
+        self.known = 0
+        """Events that a resume brought and an earlier life had finished or put on disk."""
         self.dropped: Counter[tuple[str, str]] = Counter()
         """By event name and reason."""
         self.guilds: Counter[int] | None = None
-        """Queued and in flight by guild, 0 for none; None while nobody needs it."""
+        """Owed events by guild, 0 for none; None while nobody needs it."""
+        self.finished_groups: list[int] = []
+        """Groups on disk of which nothing is owed any more."""
+        self.gone: list[str] = []
+        """Sessions that were on disk and are forgotten."""
+        self.progress: dict[int, int] = {}
+        """By group on disk, how many of its first events are finished."""
+
+    # --- Events
 
     def enqueue(self, event: Event) -> None:
         """Take *event* into the count of what is owed."""
@@ -56,35 +69,93 @@ class Ledger:
             session = event.session
             session.queued -= 1
             session.watermark.finish(event.sequence)
+            if session.delivered is not None:
+                session.delivered.finish(event.sequence)
+                if event.group is not None:
+                    self._settle_stored(event, event.group)
             count += 1
             size += len(event.payload)
             if guilds is not None:
-                left = guilds[event.guild] - 1
-                if left > 0:
-                    guilds[event.guild] = left
-                else:
-                    del guilds[event.guild]
+                self._forget_guild(guilds, event.guild, 1)
             if session.forgotten and not session.queued:
                 self._forget(session)
         self.queued -= count
         self.bytes -= size + count * EVENT_OVERHEAD
 
+    def _settle_stored(self, event: Event, group: Group) -> None:
+        event.group = None
+        group.left -= 1
+        if group.ordered:
+            group.done += 1
+        if not group.committed:
+            return
+        event.session.stored -= 1
+        self.stored -= 1
+        self.note_progress(group)
+
+    def note_progress(self, group: Group) -> None:
+        """Let the disk know what of *group* is finished, with the next transaction."""
+        if not group.left:
+            self.progress.pop(group.id, None)
+            self.finished_groups.append(group.id)
+        elif group.ordered and group.done:
+            self.progress[group.id] = group.done
+
     def finish(self, session: Session, sequence: int) -> None:
         """*sequence* never entered the queue and needs nothing more."""
-        session.watermark.finish(sequence)
+        session.finish(sequence)
         if session.forgotten and not session.queued:
             self._forget(session)
 
     def drop(self, event: Event, reason: str) -> None:
         """Settle *event* without delivery, counted by name and *reason*."""
         self.count_drop(event.name, reason)
+        if event.group is not None:
+            event.group.ordered = False  # older ones of its group may be in flight
         self.settle((event,))
 
-    def count_drop(self, name: str, reason: str) -> None:
+    def count_drop(self, name: str, reason: str, count: int = 1) -> None:
         pair = (name, reason)
         if pair not in self.dropped and len(self.dropped) >= DROPPED_NAMES_KEPT:
             pair = ("other", reason)
-        self.dropped[pair] += 1
+        self.dropped[pair] += count
+
+    # --- What is on disk and not in memory
+
+    def found(self, backlog: Backlog) -> None:
+        """An earlier life of the process left *backlog*."""
+        self.queued += backlog.count
+        self.stored += backlog.count
+        self.bytes += backlog.size
+        for session, count in backlog.sessions.items():
+            session.queued += count
+            session.stored += count
+
+    def found_event(self, event: Event) -> None:
+        """An earlier life of the process left *event*, of a group that is in memory."""
+        self.queued += 1
+        self.stored += 1
+        self.bytes += size_of(event)
+        event.session.queued += 1
+        event.session.stored += 1
+
+    def lose(self, backlog: Backlog, reason: str) -> None:
+        """What is in *backlog* cannot be read any more: dropped and counted."""
+        self.queued -= backlog.count
+        self.stored -= backlog.count
+        self.bytes -= backlog.size
+        for name, count in backlog.names.items():
+            self.count_drop(name, reason, count)
+        for session, count in backlog.sessions.items():
+            session.queued -= count
+            session.stored -= count
+            if session.forgotten and not session.queued:
+                self._forget(session)
+        if self.guilds is not None:
+            for guild, count in backlog.guilds.items():
+                self._forget_guild(self.guilds, guild, count)
+
+    # --- Sessions
 
     def session_for(self, session_id: str, sequence: int) -> Session:
         """The session, or a new one without a watermark of use: nobody said that it started."""
@@ -100,7 +171,7 @@ class Ledger:
             self.sessions[session_id] = Session(session_id, watermark)
         else:
             session.forgotten = False
-            session.watermark.finish_through(watermark)
+            session.finish_through(watermark)
 
     def forget(self, session_id: str) -> None:
         """The session is over; what is queued of it is still owed."""
@@ -113,9 +184,22 @@ class Ledger:
     def _forget(self, session: Session) -> None:
         if self.sessions.get(session.id) is session:
             del self.sessions[session.id]
+            if session.delivered is not None:
+                self.gone.append(session.id)
 
-    def track_guilds(self, queued: Iterable[Event] | None) -> None:
-        """Count by guild from now on, beginning with what is *queued* or in flight; None ends it."""
+    def forget_what_is_over(self) -> None:
+        """Let go of sessions that an earlier life of the process left, and that were not resumed."""
+        for session in list(self.sessions.values()):
+            if session.forgotten and not session.queued:
+                self._forget(session)
+
+    def queued_of(self, shard: int) -> int:
+        return sum(session.queued for session in self.sessions.values() if session.shard == shard)
+
+    # --- Guilds
+
+    def track_guilds(self, queued: Iterable[Event] | None, backlogs: Iterable[Backlog] = ()) -> None:
+        """Count by guild from now on, beginning with what is *queued* or in flight and in *backlogs*; None ends it."""
         if queued is None:
             self.guilds = None
             return
@@ -124,9 +208,16 @@ class Ledger:
             if not event.guild:
                 event.guild = stream_of(event.name, event.payload)
             self.guilds[event.guild] += 1
+        for backlog in backlogs:
+            self.guilds.update(backlog.guilds)
+
+    @staticmethod
+    def _forget_guild(guilds: Counter[int], guild: int, count: int) -> None:
+        left = guilds[guild] - count
+        if left > 0:
+            guilds[guild] = left
+        else:
+            del guilds[guild]
 
     def unacknowledged_guilds(self) -> Collection[int]:
         return () if self.guilds is None else self.guilds.keys()
-
-    def queued_of(self, shard: int) -> int:
-        return sum(session.queued for session in self.sessions.values() if session.shard == shard)

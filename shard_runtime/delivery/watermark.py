@@ -87,3 +87,32 @@ class Watermark:
         else:
             starts.insert(at, first)
             ends.insert(at, last)
+
+    def covers(self, sequence: int) -> bool:
+        """Whether *sequence* is finished."""
+        if sequence <= self.value:
+            return True
+        at = bisect_right(self._starts, sequence, self._head) - 1
+        return at >= self._head and self._ends[at] >= sequence
+
+    @property
+    def last(self) -> int:
+        """The highest finished sequence."""
+        return self._ends[-1] if self.runs else self.value
+
+    def copy(self) -> Watermark:
+        twin = Watermark(self.value)
+        twin._starts, twin._ends = self._starts[self._head :], self._ends[self._head :]
+        return twin
+
+    def export(self, most: int) -> list[int]:
+        """The watermark, and the bounds of the first *most* runs above it: value, start, end, start, end ..."""
+        runs = zip(self._starts[self._head :][:most], self._ends[self._head :][:most], strict=True)
+        return [self.value, *(bound for run in runs for bound in run)]
+
+    @classmethod
+    def restored(cls, exported: list[int]) -> Watermark:
+        """What :meth:`export` gave."""
+        watermark = cls(exported[0])
+        watermark._starts, watermark._ends = exported[1::2], exported[2::2]
+        return watermark

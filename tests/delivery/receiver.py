@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from shard_runtime import contract
@@ -14,6 +15,7 @@ from shard_runtime.delivery import Delivery, Origin
 from shard_runtime.delivery.dead_letters import DeadLetters
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
 from tests.virtual.clock import VirtualClock
+from tests.virtual.disk import DiskOfProcess, VirtualDisk
 
 URL = "http://bot.test:8080/events?token=hunter2"
 
@@ -91,11 +93,18 @@ class Bench:
     forward: contract.ForwardConfig = field(default_factory=lambda: contract.ForwardConfig(url=URL))
     seed: int = 1
     dead_letters: DeadLetters | None = None
+    disk: VirtualDisk | None = None
+    replay: int = 100
     receiver: Receiver = field(default_factory=Receiver)
     logged: list[str] = field(default_factory=list)
     sequences: dict[str, int] = field(default_factory=dict)
 
+    paused: bool = False
+    pauses: bool = False
+    """Whether reading can be paused."""
+
     def __post_init__(self) -> None:
+        self.process = DiskOfProcess(self.disk) if self.disk is not None else None
         self.delivery = Delivery(
             origin=Origin(gateway="my-bot", generation=3, shards=16),
             forward=self.forward,
@@ -104,8 +113,21 @@ class Bench:
             chance=random.Random(self.seed),
             log=lambda level, sentence: self.logged.append(sentence),
             dead_letters=self.dead_letters,
+            spill=None if self.process is None else self.process.spill(Path("/state/spill.sqlite")),
+            replay_events=lambda shard: self.replay,
+            replay_seconds=lambda: 10.0,
+            pause=self._pause if self.pauses else None,
         )
         self.running: asyncio.Task[None] | None = None
+
+    def _pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    async def kill(self) -> None:
+        """As ``kill -9``: what the process tries from here on has no effect."""
+        if self.process is not None:
+            self.process.die()
+        await self.stop()
 
     def start(self) -> None:
         self.running = asyncio.create_task(self.delivery.run(), name="delivery")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from virtual.spill import SpillFile, VirtualSpill
+
+from shard_runtime.ports import Spill
+
 
 @dataclass
 class VirtualDisk:
@@ -22,6 +26,8 @@ class VirtualDisk:
     """Raised by each write while set, before anything changes; ``OSError(errno.ENOSPC, ...)`` is a full disk."""
     writes: int = 0
     """How many writes of both kinds succeeded."""
+    spills: dict[Path, SpillFile] = field(default_factory=dict)
+    """Stores of spilled events, which fail as the files do."""
 
     def read(self, path: Path) -> bytes | None:
         if self.fail_reads is not None:
@@ -41,17 +47,27 @@ class VirtualDisk:
     def remove(self, path: Path) -> None:
         self._cached.pop(path, None)
 
+    def spill(self, path: Path) -> VirtualSpill:
+        file = self.spills.setdefault(path, SpillFile())
+
+        return VirtualSpill(file, fault=lambda reading: self.fail_reads if reading else self.fail_writes)
+
     def sync(self) -> None:
         """Everything cached becomes durable."""
         self._durable = dict(self._cached)
+        for file in self.spills.values():
+            file.sync()
 
     def power_cut(self) -> None:
         """What was not synced is gone."""
         self._cached = dict(self._durable)
+        for file in self.spills.values():
+            file.power_cut()
 
     def wipe(self) -> None:
         """A new, empty disk: the pod was deleted and had no volume."""
         self._cached, self._durable = {}, {}
+        self.spills.clear()
 
     def files(self) -> list[Path]:
         return sorted(self._cached)
@@ -62,9 +78,12 @@ class DiskOfProcess:
 
     def __init__(self, disk: VirtualDisk) -> None:
         self._disk: VirtualDisk | None = disk
+        self._spills: list[VirtualSpill] = []
 
     def die(self) -> None:
         self._disk = None
+        for spill in self._spills:
+            spill.die()
 
     def read(self, path: Path) -> bytes | None:
         return None if self._disk is None else self._disk.read(path)
@@ -80,3 +99,10 @@ class DiskOfProcess:
     def remove(self, path: Path) -> None:
         if self._disk is not None:
             self._disk.remove(path)
+
+    def spill(self, path: Path) -> Spill:
+        if self._disk is None:
+            return VirtualSpill(SpillFile(), fault=lambda reading: None)
+        spill = self._disk.spill(path)
+        self._spills.append(spill)
+        return spill
