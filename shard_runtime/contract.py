@@ -384,3 +384,29 @@ class HandoverReply(Wire, frozen=True, kw_only=True):
     windows: list[GuildWindow] = []
     unacknowledged: list[int] = []
     """Guilds of the asker with accepted events that the receiver has not acknowledged yet."""
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+
+class CommandRequest(Wire, frozen=True, kw_only=True):
+    """``POST /v1/commands``: send a payload on the session of the shard that it concerns.
+
+    Answered 202 :class:`CommandTaken` once it is sent; with a :class:`Problem` 400 for a command that Discord would
+    not take, 409 while no generation is active or the shard has no live session, 429 past a limit (``Retry-After``
+    says when there is room), 503 for what another try mends. To any pod: it passes on what is not its own.
+    """
+
+    op: int
+    d: object
+    shard: int | None = None
+    """Of the active generation; only for a command without a guild."""
+    hops: int = 0
+    """How many pods have passed it on; pods count, nobody else need care."""
+
+
+class CommandTaken(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    shard: int
+    """The shard that took it; of several, the first."""
+    shards: list[int] | None = None
+    """Where a command was split over several: all that took their part."""

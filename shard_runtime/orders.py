@@ -80,7 +80,26 @@ class Stop(Wire, frozen=True, kw_only=True, tag="stop"):
     end_sessions: bool
 
 
-ToWorker: TypeAlias = Begin | Orders | NewSecrets | NewForward | AskStatus | AskWindow | Seal | Stop
+class SendCommand(Wire, frozen=True, kw_only=True, tag="command"):
+    """Send a payload on the live session of one of the worker's shards, within Discord's limits."""
+
+    shard: int
+    op: int
+    payload: str
+    all_members_of: int | None = None
+
+
+class PassOnCommand(Wire, frozen=True, kw_only=True, tag="passOnCommand"):
+    """Hand a command to another pod: the workers have the HTTP client."""
+
+    generation: int
+    pod: int
+    request: contract.CommandRequest
+
+
+ToWorker: TypeAlias = (
+    Begin | Orders | NewSecrets | NewForward | AskStatus | AskWindow | Seal | SendCommand | PassOnCommand | Stop
+)
 
 
 class Done(Wire, frozen=True, kw_only=True, tag="done"):
@@ -111,7 +130,24 @@ class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
     unacknowledged: list[int]
 
 
-FromWorker: TypeAlias = Done | Failed | WorkerStatus | Windows
+class CommandRefused(Wire, frozen=True, kw_only=True, tag="commandRefused"):
+    """Not sent; one sentence says why."""
+
+    status: int
+    """For HTTP: 409 or 429."""
+    error: str
+    retry_after_seconds: float | None = None
+
+
+class PassedOn(Wire, frozen=True, kw_only=True, tag="passedOn"):
+    """What another pod answered."""
+
+    status: int
+    body: str
+    retry_after: str | None = None
+
+
+FromWorker: TypeAlias = Done | Failed | WorkerStatus | Windows | CommandRefused | PassedOn
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,11 +19,13 @@ from shard_runtime.connection.address import GatewayAddress
 from shard_runtime.connection.inflate import PAYLOAD, check, new_inflate
 from shard_runtime.contract import PermitOutcome, ShardState
 from shard_runtime.inbound import Inbound
+from shard_runtime.outbound import Outbound
 from shard_runtime.ports import Chance, Clock, Network, NetworkError, WebSocket
 from shard_runtime.protocol import actions as act
 from shard_runtime.protocol import close_codes, payloads
 from shard_runtime.protocol.envelope import Envelope, UnreadableError
 from shard_runtime.protocol.guilds import Guilds
+from shard_runtime.protocol.send_budget import Command
 from shard_runtime.protocol.session import SessionMachine
 from shard_runtime.protocol.transitions import Phase
 from shard_runtime.shard_ports import Log, Permits, SavedSession, ShardOptions, ShardSink
@@ -97,6 +99,9 @@ class Shard:
         self._finished = asyncio.Event()
         self._finished.set()
         self._problem: str | None = None
+        self._outbound = Outbound(
+            shard=shard_id, budget=self._machine.budget, clock=clock, write=self._send, wake=self._due.set
+        )
 
     # --- Life -------------------------------------------------------------------------------------------------------
 
@@ -130,12 +135,16 @@ class Shard:
     async def _turn(self) -> None:
         """Wait for what is due next, and do it."""
         self._due.clear()
+        self._outbound.pump()
         machine = self._machine
         now = self._clock.monotonic()
-        if (wait := machine.deadline() - now) > 0:
+        due = machine.deadline()
+        if (wait := min(due, self._outbound.due()) - now) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if wait == math.inf else wait):
                     await self._due.wait()
+        elif due > now:
+            return  # room for a command came up just now
         elif machine.phase is Phase.IDLE:
             await self._connect()
         else:
@@ -194,6 +203,12 @@ class Shard:
     def _do(self, actions: list[act.Action], payload: bytes = b"") -> None:
         for action in actions:
             self._carry_out(action, payload)
+        if self._machine.phase is Phase.LIVE:
+            self._outbound.live()
+        elif self._machine.phase is Phase.STOPPED:
+            self._outbound.stopped()
+        else:
+            self._outbound.down()
         self._due.set()  # also without actions: what is due next may have changed
 
     def _carry_out(self, action: act.Action, payload: bytes) -> None:
@@ -326,11 +341,13 @@ class Shard:
 
     # --- What others want to know -----------------------------------------------------------------------------------
 
-    def send(self, payload: bytes) -> None:
-        """Send a command on the live session. Raises :class:`~shard_runtime.ports.NetworkError` while there is none."""
-        if self._connection is None or self._machine.phase is not Phase.LIVE:
-            raise NetworkError(f"shard {self._id} has no live session")
-        self._connection.send(payload)
+    async def command(self, command: Command) -> None:
+        """Send *command* on the live session, within Discord's limits; return once it is sent.
+
+        Raises :class:`~shard_runtime.outbound.NoSessionError` or :class:`~shard_runtime.outbound.BusyError` for one
+        that cannot be sent within some seconds.
+        """
+        await self._outbound.send(command)
 
     def saved(self) -> SavedSession | None:
         """The session as another process would resume it; None where none is held."""

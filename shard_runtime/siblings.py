@@ -9,10 +9,13 @@ from typing import Final
 import msgspec
 
 from shard_runtime import contract
-from shard_runtime.ports import Disk, Network, NetworkError
+from shard_runtime.ports import Disk, Network, NetworkError, Response
 
 CALL_SECONDS: Final = 15.0
 """A seal is fsynced before it is answered, and its windows can be some megabytes."""
+
+COMMAND_SECONDS: Final = 20.0
+"""A command may wait for its shard's session, and may be passed on once more."""
 
 
 class SiblingError(Exception):
@@ -50,17 +53,23 @@ class Siblings:
         """Ask an old pod for its windows without effect. Raises :class:`SiblingError`."""
         return await self._handover("window", generation, pod, request)
 
+    async def command(self, generation: int, pod: int, request: contract.CommandRequest) -> Response:
+        """Hand a command to a pod; whatever it answers is the answer. Raises :class:`SiblingError` if it does not."""
+        url = f"{self.base_url(generation, pod)}/v1/commands"
+        return await self._post(generation, pod, url, contract.encode(request), COMMAND_SECONDS)
+
+    async def _post(self, generation: int, pod: int, url: str, body: bytes, timeout: float) -> Response:
+        headers = {"authorization": f"Bearer {self._bearer()}", "content-type": "application/json"}
+        try:
+            return await self._network.request("POST", url, headers=headers, body=body, timeout=timeout)
+        except NetworkError as error:
+            raise SiblingError(f"pod {pod} of generation {generation} cannot be reached: {error}") from error
+
     async def _handover(
         self, call: str, generation: int, pod: int, request: contract.HandoverRequest
     ) -> contract.HandoverReply:
         url = f"{self.base_url(generation, pod)}/v1/handover/{call}"
-        headers = {"authorization": f"Bearer {self._bearer()}", "content-type": "application/json"}
-        try:
-            response = await self._network.request(
-                "POST", url, headers=headers, body=contract.encode(request), timeout=CALL_SECONDS
-            )
-        except NetworkError as error:
-            raise SiblingError(f"pod {pod} of generation {generation} cannot be reached: {error}") from error
+        response = await self._post(generation, pod, url, contract.encode(request), CALL_SECONDS)
         if response.status != 200:
             try:
                 reason = contract.decode(response.body, contract.Problem).error

@@ -100,7 +100,7 @@ class SendBudget:
         self._requested = Window(limit=SENDS, seconds=SENDS_SECONDS + MARGIN_SECONDS)
         self._presences = Window(limit=PRESENCES, seconds=PRESENCES_SECONDS + MARGIN_SECONDS)
         self._all_members: dict[int, Window] = {}
-        self._set_aside = SENDS
+        self._set_aside = HANDSHAKES
 
     def greeted(self, interval: float) -> None:
         """HELLO came over a new connection: a heartbeat is due every *interval* seconds.

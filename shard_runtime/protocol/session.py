@@ -47,6 +47,7 @@ from shard_runtime.protocol.envelope import Envelope
 from shard_runtime.protocol.heartbeat import Heartbeat
 from shard_runtime.protocol.opcodes import Opcode
 from shard_runtime.protocol.payloads import read_hello, read_invalid_session, read_ready
+from shard_runtime.protocol.send_budget import SendBudget
 from shard_runtime.protocol.transitions import ENDINGS, TRANSITIONS, Ending, Input, Pause, Phase
 
 HELLO_SECONDS: Final = 30.0
@@ -86,6 +87,7 @@ class SessionMachine:
         self._watermark = watermark
         self._backoff = Backoff(chance)
         self.heartbeat = Heartbeat(chance)
+        self.budget = SendBudget()
         self.phase = Phase.STOPPED
         self.session_id = session_id
         self.resume_url = resume_url
@@ -200,7 +202,8 @@ class SessionMachine:
             case Opcode.DISPATCH:
                 return self._session_dispatch(envelope, payload, now)
             case Opcode.HEARTBEAT:
-                return [self._beat(now)]
+                # Without room for it, the beat that is due soon has to do.
+                return [self._beat(now)] if self.budget.answers(now) else []
             case Opcode.RECONNECT:
                 return self._end(Input.RECONNECT, now)
             case Opcode.INVALID_SESSION:
@@ -214,6 +217,7 @@ class SessionMachine:
 
     def _hello(self, interval: float, now: float) -> list[Action]:
         self.heartbeat.greeted(interval, now)
+        self.budget.greeted(interval)
         if self.session_id is None:
             self._move(Input.HELLO_WITHOUT_SESSION)
             self._timeout_at = math.inf

@@ -114,6 +114,10 @@ class Pod:
         return self._standing.record
 
     @property
+    def index(self) -> int:
+        return self._pod
+
+    @property
     def workers(self) -> int:
         return len(self._workers)
 
@@ -214,6 +218,17 @@ class Pod:
     def _predecessor_retired(self, record: contract.Record | None) -> bool:
         predecessor = self.config.predecessor
         return predecessor is None or (record is not None and record.retired >= predecessor.generation)
+
+    async def ask(self, question: ToWorker, *, shard: int | None, timeout: float) -> FromWorker:
+        """The answer of the worker that holds *shard*, or of any one. Raises :class:`UnavailableError`."""
+        slots = [slot for slot in self._workers if shard is None or shard in slot.shards]
+        link = next((slot.link for slot in slots if slot.link is not None), None)
+        if link is None:
+            raise UnavailableError("The worker is being started; ask again.")
+        try:
+            return await link.call(question, timeout=timeout)
+        except LinkLostError as error:
+            raise UnavailableError(f"The worker does not answer ({error}); ask again.") from error
 
     # --- Changes ------------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ import msgspec
 
 from shard_runtime import contract
 from shard_runtime.admin.messages import Answer, Head, answer, bearer_is, problem
+from shard_runtime.supervisor.commands import CommandDesk
 from shard_runtime.supervisor.metrics import render_metrics
 from shard_runtime.supervisor.pod import Pod, RefusedError, StaleRecordError, UnavailableError
 
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
-FOR_THE_BOT: Final = frozenset({"/v1/status"})
+FOR_THE_BOT: Final = frozenset({"/v1/status", "/v1/commands"})
 
 
 class _NotUnderstoodError(Exception):
@@ -40,6 +41,7 @@ class Surface:
             "/v1/forward": {"PUT": self._put_forward},
             "/v1/handover/window": {"POST": self._window},
             "/v1/handover/seal": {"POST": self._seal},
+            "/v1/commands": {"POST": CommandDesk(pod).take},
         }
 
     def refuse(self, head: Head) -> Answer | None:

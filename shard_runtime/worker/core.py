@@ -27,7 +27,9 @@ from shard_runtime.orders import (
     NewForward,
     NewSecrets,
     Orders,
+    PassOnCommand,
     Seal,
+    SendCommand,
     Stop,
     ToWorker,
     WorkerStatus,
@@ -36,6 +38,7 @@ from shard_runtime.permits import PermitClient
 from shard_runtime.ports import Chance, Clock, Disk, Network
 from shard_runtime.siblings import Siblings
 from shard_runtime.signatures import Signer
+from shard_runtime.worker.commands import pass_on, send_command
 from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
@@ -157,6 +160,10 @@ class Worker:
             case Seal(request=request):
                 self._old_side.seal(request.generation)
                 return self._old_side.windows(request)
+            case SendCommand():
+                return await send_command(self._shards, message)
+            case PassOnCommand():
+                return await pass_on(self._siblings, message)
             case Orders():
                 self._follow(message)
             case NewForward(forward=forward):

@@ -12,8 +12,10 @@ from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
 from shard_runtime.contract import ShardState
 from shard_runtime.logs import event_log
+from shard_runtime.outbound import NoSessionError
 from shard_runtime.ports import Chance, Clock, Network
 from shard_runtime.protocol.close_codes import TOKEN_REFUSED
+from shard_runtime.protocol.send_budget import Command
 from shard_runtime.shard import Permits, SavedSession, Shard, ShardOptions, ShardSink
 
 STOP_SECONDS: Final = 5.0
@@ -118,6 +120,13 @@ class Shards:
         for stop in stops:
             if not stop.cancelled() and (error := stop.exception()) is not None:
                 self._log.error("A shard did not stop in order: %s", error)
+
+    async def command(self, shard: int, command: Command) -> None:
+        """Send *command* on the session of *shard*; see :meth:`shard_runtime.shard.Shard.command`."""
+        held = self._shards.get(shard)
+        if held is None:
+            raise NoSessionError(f"Shard {shard} has no session.")
+        await held.command(command)
 
     def resuming(self, shard: int) -> bool:
         """Whether Discord is sending *shard* what it missed."""

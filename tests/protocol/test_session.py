@@ -168,9 +168,12 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def asked_to_beat(self) -> None:
-        [beat] = self.feed(payload(1, None))
-        assert isinstance(beat, SendHeartbeat)
-        assert beat.sequence == (1 if self.machine.session_id else None)
+        due = self.machine.heartbeat.due_at
+        match self.feed(payload(1, None)):
+            case [SendHeartbeat(sequence)]:
+                assert sequence == (1 if self.machine.session_id else None)
+            case actions:  # Discord's limit leaves no room; the beat that is due still comes
+                assert not actions and self.machine.heartbeat.due_at == due
 
     @precondition(lambda self: self.open)
     @rule(op=st.sampled_from([0, 2, 3, 4, 6, 8, 11, 12, 99]))

@@ -1,4 +1,4 @@
-"""Makes the virtual world importable as ``virtual``, wherever the tests are run from."""
+"""Makes the virtual world (``virtual``) and the stage (``shard.stage``) importable, wherever the tests are run from."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ well. It is no model of Discord's limits; the simulator is.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -63,6 +64,8 @@ class ScriptedDiscord:
         self.identifies: list[dict[str, Any]] = []
         self.resumes: list[dict[str, Any]] = []
         self.heartbeats: list[int | None] = []
+        self.received: list[tuple[float, int, Any]] = []
+        """(virtual time, op, d) of everything."""
         self.client_closes: list[int | None] = []
         self.acknowledges = True
         self.missing: frozenset[int] = frozenset()
@@ -111,6 +114,7 @@ class ScriptedDiscord:
         """Receive one payload and answer it; returns its op."""
         payload = json.loads(await socket.receive())
         op, d = payload["op"], payload["d"]
+        self.received.append((asyncio.get_running_loop().time(), op, d))
         if op == 1:
             self.heartbeats.append(d)
             if self.acknowledges:
