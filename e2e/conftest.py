@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from harness.kubectl import Kubectl  # noqa: E402 - needs the path
 from harness.proxy import ServiceProxy  # noqa: E402
 from harness.scene import Scene  # noqa: E402
 from harness.system import System  # noqa: E402
-from harness.traces import dump  # noqa: E402
+from harness.traces import ARTIFACTS, dump  # noqa: E402
 
 TEST_SECONDS = 300
 INSTALL_SECONDS = 45 * 60
@@ -44,6 +45,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     """The cluster with the chart installed."""
+    shutil.rmtree(ARTIFACTS, ignore_errors=True)  # those of an earlier run
     subprocess.run([E2E / "install.sh"], check=True, timeout=INSTALL_SECONDS)
     tools, kubeconfig = (
         subprocess.run([E2E / "cluster.sh", word], check=True, capture_output=True, text=True).stdout.strip()

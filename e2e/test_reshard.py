@@ -11,9 +11,9 @@ from harness.scene import GATEWAY, GATEWAY_LABEL, Scene
 RATE = 200
 
 
-def begin(scene: Scene) -> None:
+def begin(scene: Scene, *, overlap: int = 5) -> None:
     """Four shards under load."""
-    scene.apply_gateway()
+    scene.apply_gateway(reshard={"overlapSeconds": overlap})
     scene.wait_ready()
     scene.load(RATE)
     scene.wait_events(RATE)
@@ -39,7 +39,8 @@ def check_outcome(scene: Scene, *, generation: int, shards: int, identifies: int
     assert verdict.lost == 0, verdict
     # In this version an event that repeats with an identical body may arrive twice at the cutover, and then says so.
     assert verdict.duplicated_unmarked == 0, verdict
-    assert (verdict.lane_violations, verdict.stream_violations) == (0, 0), verdict
+    # Order holds within a guild. Across the guilds of a shard it cannot, since each moves when it is ready.
+    assert verdict.stream_violations == 0, verdict
     truth = scene.truth()
     assert truth["counters"]["identifiesAccepted"] == identifies
     assert truth["counters"]["bucketViolations"] == 0
@@ -57,7 +58,7 @@ def wait_step(scene: Scene, *steps: str) -> str:
 
 
 def test_a_patch_reshards_and_loses_nothing(scene: Scene) -> None:
-    begin(scene)
+    begin(scene, overlap=10)  # the default
     scene.patch(count(8))
     check_outcome(scene, generation=2, shards=8, identifies=4 + 8)
     (past,) = scene.status()["history"]
