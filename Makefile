@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit e2e e2e-down lock crds clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit conformance-python e2e e2e-down lock crds clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,8 +37,18 @@ lint: install
 types: install
 	@$(VENV)/bin/mypy
 
-unit: install
+unit: install conformance-python
 	@$(VENV)/bin/pytest
+
+# The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.
+BOTS := conformance/python/.venv/.installed
+
+conformance-python: $(BOTS)
+
+$(BOTS): conformance/python/requirements.lock $(VENV)/.installed
+	@$(PY) -m venv conformance/python/.venv
+	@conformance/python/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 e2e: install ## real pods: brings a cluster up, installs the chart, runs the end-to-end tests
 	@e2e/run.sh
@@ -53,6 +63,8 @@ crds: install ## the CRD and its reference page, generated from the models
 lock: install ## resolve the dependencies anew
 	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
 	  --group pyproject.toml:dev pyproject.toml -o requirements.lock -q --no-header --no-emit-index-url --no-annotate
+	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
+	  conformance/python/requirements.in -o conformance/python/requirements.lock -q --no-header --no-emit-index-url --no-annotate
 
 clean:
 	@rm -rf $(VENV) build dist demo-state .mypy_cache .ruff_cache .pytest_cache .hypothesis

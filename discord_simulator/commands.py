@@ -6,12 +6,13 @@ Replies go to the session that asked and to no other. Source: Discord, "Send Eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from discord_simulator.events import Event, EventKind
-from discord_simulator.guilds import Guild, member_body
+from discord_simulator.guilds import Guild, member_body, member_name
 from discord_simulator.intents import GUILD_MEMBERS
 from discord_simulator.sessions import Session
 
@@ -24,11 +25,15 @@ _ALL_MEMBERS_EVERY: Final = 30.0
 _LONGEST_NONCE: Final = 32
 
 
+_Snowflake: TypeAlias = str | int
+"""Discord takes ids as strings and as numbers: discord.py sends numbers."""
+
+
 class _RequestMembers(msgspec.Struct):
-    guild_id: str
+    guild_id: _Snowflake
     query: str | None = None
     limit: int = 0
-    user_ids: list[str] | str | None = None
+    user_ids: list[_Snowflake] | _Snowflake | None = None
     nonce: str | None = None
 
     @property
@@ -40,17 +45,17 @@ class _RequestMembers(msgspec.Struct):
 
 
 class _RequestSounds(msgspec.Struct):
-    guild_ids: list[str]
+    guild_ids: list[_Snowflake]
 
 
 class _RequestChannelInfo(msgspec.Struct):
-    guild_id: str
+    guild_id: _Snowflake
     fields: list[str] = []
 
 
 class _VoiceState(msgspec.Struct):
-    guild_id: str
-    channel_id: str | None
+    guild_id: _Snowflake
+    channel_id: _Snowflake | None
     self_mute: bool = False
     self_deaf: bool = False
 
@@ -93,24 +98,28 @@ class Commands:
         else:
             self._gateway.truth.counters.presences_ignored += 1
 
-    def _own_guilds(self, session: Session, ids: Iterable[str]) -> list[Guild]:
+    def _own_guilds(self, session: Session, ids: Iterable[_Snowflake]) -> list[Guild]:
         """Those of *ids* that the session is asked about rightly; others go unanswered."""
-        known = (self._gateway.roster.get(int(id)) for id in ids if id.isdecimal())
+        known = (self._gateway.roster.get(int(id)) for id in ids if str(id).isdecimal())
         return [guild for guild in known if guild is not None and (guild.id >> 22) % session.count == session.shard]
 
     def _members(self, session: Session, request: _RequestMembers) -> None:
         self._gateway.truth.counters.member_requests += 1
         for guild in self._own_guilds(session, [request.guild_id]):
             if request.user_ids is not None:
-                wanted = {request.user_ids} if isinstance(request.user_ids, str) else set(request.user_ids)
-                found = [i for i in range(guild.members) if str(guild.id + 1000 + i) in wanted]
-                missing = sorted(wanted - {str(guild.id + 1000 + i) for i in found})
+                wanted = request.user_ids if isinstance(request.user_ids, list) else [request.user_ids]
+                members = {str(guild.id + 1000 + i): i for i in range(guild.members)}
+                found = sorted({members[str(id)] for id in wanted if str(id) in members})
+                # Those that it does not know it gives back as they came, strings or numbers.
+                missing = [id for id in wanted if str(id) not in members]
                 self._chunks(session, guild, found, {"not_found": missing, **request.echoed_nonce})
             elif request.query == "" and request.limit == 0:
                 self._all_members(session, guild, request)
             else:
-                limit = min(request.limit or _LARGEST_QUERY_ANSWER, _LARGEST_QUERY_ANSWER, guild.members)
-                self._chunks(session, guild, list(range(limit)), request.echoed_nonce)
+                limit = min(request.limit or _LARGEST_QUERY_ANSWER, _LARGEST_QUERY_ANSWER)
+                prefix = (request.query or "").lower()
+                named = (i for i in range(guild.members) if member_name(guild, i).startswith(prefix))
+                self._chunks(session, guild, list(islice(named, limit)), request.echoed_nonce)
 
     def _all_members(self, session: Session, guild: Guild, request: _RequestMembers) -> None:
         if not session.intents & GUILD_MEMBERS:
@@ -145,7 +154,7 @@ class Commands:
                 "user_id": str(self._gateway.application.id),
                 "session_id": session.id,
                 "guild_id": str(guild.id),
-                "channel_id": state.channel_id,
+                "channel_id": None if state.channel_id is None else str(state.channel_id),
                 "self_mute": state.self_mute,
                 "self_deaf": state.self_deaf,
             }

@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias
 import zstandard
 
 _BLOB_FROM_BYTES: Final = 1024
+_SYNC_FLUSH: Final = b"\x00\x00\xff\xff"
 
 
 Message: TypeAlias = tuple[bytes, bool]
@@ -44,7 +45,10 @@ class PayloadEncoder:
 
 class ZlibStreamEncoder:
     def __init__(self, *, parts: int, random: Random) -> None:
-        """Each payload comes in up to *parts* messages, cut wherever *random* says."""
+        """Each payload comes in up to *parts* messages, cut wherever *random* says but within the sync flush.
+
+        Discord's own example, and discord.py with it, looks for the flush at the end of a message, not of the stream.
+        """
         self._stream = zlib.compressobj(6)
         self._parts = parts
         self._random = random
@@ -53,7 +57,8 @@ class ZlibStreamEncoder:
         data = self._stream.compress(payload) + self._stream.flush(zlib.Z_SYNC_FLUSH)
         if self._parts == 1:
             return ((data, True),)
-        cuts = self._random.sample(range(1, len(data)), min(self._random.randrange(self._parts), len(data) - 1))
+        places = range(1, len(data) - len(_SYNC_FLUSH) + 1)
+        cuts = self._random.sample(places, min(self._random.randrange(self._parts), len(places)))
         return tuple((data[start:end], True) for start, end in pairwise([0, *sorted(cuts), len(data)]))
 
 

@@ -140,10 +140,9 @@ def _invalidate(gateway: Gateway, session: Session, fault: Fault) -> None:
 def _kill(gateway: Gateway, session: Session, fault: Fault) -> None:
     """The session is gone and nobody is told: the connection drops, and a RESUME finds nothing."""
     del fault
-    connection = session.connection
+    if session.connection is not None:
+        gateway.drop(session.connection)
     gateway.end_session(session, "killed")
-    if connection is not None:
-        gateway.drop(connection)
 
 
 def _request_heartbeat(gateway: Gateway, session: Session, fault: Fault) -> None:

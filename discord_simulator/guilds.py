@@ -68,9 +68,18 @@ class GuildRoster:
         self.version += 1
 
 
+def user_name(user: int) -> str:
+    return f"user{user % 100_000}"
+
+
+def member_name(guild: Guild, index: int) -> str:
+    """The name that a member request finds the *index*-th member by."""
+    return user_name(guild.id + 1000 + index)
+
+
 def user_body(user: int, *, bot: bool = False) -> dict[str, object]:
     return {
-        "username": f"user{user % 100_000}",
+        "username": user_name(user),
         "public_flags": 0,
         "primary_guild": None,
         "id": str(user),

@@ -112,6 +112,40 @@ def test_all_members_need_the_members_intent_and_a_guild_of_the_shard(make_world
     assert blind.dispatches("GUILD_MEMBERS_CHUNK") == stranger.dispatches("GUILD_MEMBERS_CHUNK") == []
 
 
+def test_ids_may_come_as_numbers(make_world):
+    world = make_world(guilds=1)
+    client = world.ready([0, 1])
+    guild = world.guilds[0]
+    client.say(8, {"guild_id": guild, "user_ids": [guild + 1000, 5], "limit": 0})
+    client.say(8, {"guild_id": guild, "query": "", "limit": 0})
+    client.say(31, {"guild_ids": [guild]})
+    client.say(43, {"guild_id": guild, "fields": ["status"]})
+    client.say(4, {"guild_id": guild, "channel_id": guild + 1})
+    assert client.closed is None
+    by_id, everybody = [p["d"] for p in client.dispatches("GUILD_MEMBERS_CHUNK")]
+    assert [m["user"]["id"] for m in by_id["members"]] == [str(guild + 1000)]
+    assert by_id["not_found"] == [5]
+    assert by_id["guild_id"] == str(guild)
+    assert len(everybody["members"]) == 25
+    (voice,) = client.dispatches("VOICE_STATE_UPDATE")
+    assert (voice["d"]["guild_id"], voice["d"]["channel_id"]) == (str(guild), str(guild + 1))
+    assert len(client.dispatches("SOUNDBOARD_SOUNDS", "CHANNEL_INFO", "VOICE_SERVER_UPDATE")) == 3
+
+
+def test_members_are_found_by_how_their_names_begin(make_world):
+    world = make_world(guilds=1, members_per_guild=300)
+    client = world.ready([0, 1])
+    guild = world.guilds[0]
+    name = f"user{(guild + 1007) % 100_000}"
+    client.say(8, {"guild_id": str(guild), "query": "USER", "limit": 20})
+    client.say(8, {"guild_id": str(guild), "query": "user", "limit": 0})
+    client.say(8, {"guild_id": str(guild), "query": name, "limit": 5})
+    client.say(8, {"guild_id": str(guild), "query": "nobody", "limit": 5})
+    found = [[m["user"]["username"] for m in p["d"]["members"]] for p in client.dispatches("GUILD_MEMBERS_CHUNK")]
+    assert [len(names) for names in found] == [20, 100, 1, 0]
+    assert found[2] == [name]
+
+
 def test_members_by_id_name_those_not_found(make_world):
     world = make_world(guilds=1)
     client = world.ready([0, 1])
