@@ -202,6 +202,12 @@ class Record(Wire, frozen=True, kw_only=True):
     active: int | None
     target: int | None
     honoured: Honoured
+    target_count: int | None = None
+    """Shards of the target, decided when it was begun."""
+    target_reason: str | None = None
+    """What asked for the target."""
+    given_up: int = 0
+    """The last target that failed; one that was not wanted any more does not count."""
     retired: int = 0
     """Generations up to this one are deleted: a pod that lost its state asks nothing of them and waits for none."""
 

@@ -164,15 +164,8 @@ def test_a_value_of_an_object_is_not_shown() -> None:
 
 USES = {
     "spec.identify.gateURL": {"identify": {"gateURL": "http://gate"}},
-    "spec.shards.first": {"shards": {"count": 8, "first": 1}},
-    "spec.shards.last": {"shards": {"count": 8, "last": 6}},
     "spec.forward.ordering": {"forward": {"url": "http://bot/", "ordering": "guild"}},
     "spec.forward.queue.overflow": {"forward": {"url": "http://bot/", "queue": {"overflow": "Pause"}}},
-    "spec.reshard.auto": {"reshard": {"auto": True}},
-    "spec.reshard.atPercent": {"reshard": {"atPercent": 70}},
-    "spec.reshard.maxShards": {"reshard": {"maxShards": 64}},
-    "spec.reshard.cooldownSeconds": {"reshard": {"cooldownSeconds": 60}},
-    "spec.reshard.autoPromote": {"reshard": {"autoPromote": False}},
     "spec.handlers": {"handlers": {"configMapRef": {"name": "h", "key": "h.py"}}},
     "spec.storage": {"storage": {"size": "1Gi"}},
 }

@@ -57,6 +57,8 @@ class FakePod:
     config: RuntimeConfig
     record: Record
     born: float
+    guilds: Callable[[], int] = lambda: 40
+    """Of the bot."""
     ready: bool = True
     receiver_reachable: bool = True
 
@@ -72,7 +74,7 @@ class FakePod:
                 state=ShardState.READY if self.ready else ShardState.CONNECTING,
                 settled=self.ready,
                 session_seconds=now - self.born,
-                guilds=10,
+                guilds=self.guilds() // self.config.layout.count,
             )
             for shard in self.config.layout.pod_shards(self.index)
         ]
@@ -98,6 +100,7 @@ class World:
     pods: dict[str, FakePod] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     targets_get_ready: bool = True
+    guilds: int = 40
     missing_images: set[str] = field(default_factory=set)
     """Images that cannot be pulled."""
 
@@ -205,6 +208,7 @@ class World:
             config=parsed,
             record=record,
             born=self.clock.monotonic(),
+            guilds=lambda: self.guilds,
             ready=self.targets_get_ready or parsed.predecessor is None,
         )
 

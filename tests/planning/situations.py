@@ -77,6 +77,8 @@ class Health:
     """How the pods of a generation are."""
 
     ready: int = 10**6
+    guilds: int = 10
+    """Of each shard."""
     settled: bool = True
     epoch: int = 1
     age: float = 3600.0
@@ -94,6 +96,8 @@ class Health:
     rate: float | None = 1.0
     """Events per second of each shard; None: not known yet."""
     problem: str | None = None
+    code: int | None = None
+    """Close code of the shards that are stopped."""
 
 
 def fixed(number: int, made_for: Spec, *, count: int | None = None, after: Generation | None = None) -> Generation:
@@ -130,9 +134,10 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
             else (ShardState.STOPPED if state.problem else ShardState.WAITING),
             settled=state.settled and shard < state.ready,
             session_seconds=state.age if shard < state.ready else None,
-            guilds=10,
+            guilds=state.guilds,
             sequence=100 if shard < state.ready else None,
             problem=None if shard < state.ready else state.problem,
+            close_code=None if shard < state.ready else state.code,
         )
         for shard in generation.layout.pod_shards(index)
     ]
@@ -160,9 +165,9 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
 
 
 def record(
-    active: int, target: int | None = None, *, honoured: Spec, epoch: int = 1, retired: int = 0
+    active: int, target: int | None = None, *, honoured: Spec, epoch: int = 1, retired: int = 0, **more: Any
 ) -> ObservedRecord:
-    made = Record(epoch=epoch, active=active, target=target, honoured=wishes(honoured), retired=retired)
+    made = Record(epoch=epoch, active=active, target=target, honoured=wishes(honoured), retired=retired, **more)
     return ObservedRecord(resource_version="42", record=made)
 
 

@@ -11,6 +11,7 @@ from gateway_operator.api.conditions import ConditionStatus, ConditionType, time
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Outcome, Status, Step
 from gateway_operator.planning.actions import (
+    Change,
     EnsureGeneration,
     RefreshDiscord,
     WriteRecord,
@@ -47,6 +48,8 @@ from planning.situations import (
 from shard_runtime.contract import (
     Record,
 )
+
+TWELVE = replace(DISCORD, recommended_shards=12)
 
 TABLE = {
     "nothing is there": (observe(EIGHT, None), ["create record 1"]),
@@ -466,6 +469,26 @@ def test_a_write_names_the_version_that_was_read_and_raises_the_epoch() -> None:
     assert write.record == Record(epoch=3, active=2, target=None, honoured=wishes(SIXTEEN))
 
 
+def test_what_a_target_is_to_be_is_decided_when_it_is_begun() -> None:
+    (begin,) = plan(observe(spec(0), record(1, honoured=EIGHT), gen(ONE), discord=TWELVE)).actions
+    assert isinstance(begin, WriteRecord)
+    assert (begin.record.target_count, begin.record.target_reason) == (12, "CountChanged")
+    known = ObservedRecord(resource_version="43", record=begin.record)
+    made = plan(observe(spec(0), known, gen(ONE, epoch=2), discord=replace(TWELVE, recommended_shards=13)))
+    created = next(a for a in made.actions if isinstance(a, EnsureGeneration) and a.generation.number == 2).generation
+    assert (created.layout.count, created.reason, created.guilds) == (12, "CountChanged", 80)
+
+
+@pytest.mark.parametrize("code", [4010, 4011, 4013, 4014])
+def test_a_target_that_discord_will_never_take_is_given_up_at_once(code: int) -> None:
+    target = gen(TWO, epoch=2, ready=9, problem="closed", code=code)
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), target, before=reshard(Step.CONNECTING, seconds=1)))
+    (write,) = made.actions
+    assert isinstance(write, WriteRecord)
+    assert (write.change, write.record.given_up) == (Change.ABORT, 2)
+    assert f"({code})" in write.why
+
+
 def test_an_abort_for_a_changed_spec_honours_what_runs_and_a_stall_what_was_tried() -> None:
     changed = plan(observe(spec(12), BEGUN, gen(ONE, epoch=2)))
     stalled = plan(
@@ -544,12 +567,38 @@ def test_a_reshard_that_is_over_is_in_the_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("honoured", "outcome"), [(EIGHT, Outcome.ABORTED), (SIXTEEN, Outcome.STALLED)], ids=["aborted", "stalled"]
+    ("before", "outcome", "words"),
+    [
+        (
+            observe(spec(12), BEGUN, gen(ONE, epoch=2)),
+            Outcome.ABORTED,
+            "The spec changed before generation 2 took over.",
+        ),
+        (
+            observe(
+                SIXTEEN,
+                BEGUN,
+                gen(ONE, epoch=2),
+                gen(TWO, epoch=2, ready=9),
+                before=reshard(Step.CONNECTING, seconds=300, ready=9),
+            ),
+            Outcome.STALLED,
+            "Generation 2 is given up: it made no progress for 300 s.",
+        ),
+    ],
+    ids=["aborted", "stalled"],
 )
-def test_the_history_tells_an_abort_from_a_stall(honoured: Spec, outcome: Outcome) -> None:
-    before = reshard(Step.CONNECTING, seconds=1)
-    made = plan(observe(EIGHT, record(1, honoured=honoured, epoch=3), gen(ONE, epoch=3), before=before))
-    assert [past.outcome for past in made.status.history] == [outcome]
+def test_the_history_tells_an_abort_from_a_stall(before: Observation, outcome: Outcome, words: str) -> None:
+    if before.previous.reshard is None:
+        before = replace(before, previous=Status(reshard=reshard(Step.CONNECTING, seconds=1)))
+    ends = plan(before)
+    (write,) = ends.actions
+    assert isinstance(write, WriteRecord)
+    known = ObservedRecord(resource_version="43", record=write.record)
+    after = plan(observe(before.spec, known, gen(ONE, epoch=3), previous=ends.status))
+    (past,) = after.status.history
+    assert past.outcome is outcome
+    assert past.message.startswith(words)
 
 
 def test_a_gateway_at_rest_says_the_same_again() -> None:

@@ -42,7 +42,7 @@ METADATA = Metadata(name="bot", namespace="default", uid="u", generation=1)
 SECRET = ObservedSecret(name="bot", exists=True, keys=("token",), usable=True)
 
 
-def make_spec(count: int, request: str, intents: list[str], stall: int = 30) -> Spec:
+def make_spec(count: int, request: str, intents: list[str], *, auto: bool) -> Spec:
     manifest = {
         "apiVersion": "discordgateway.dev/v1alpha1",
         "kind": "DiscordGateway",
@@ -52,7 +52,15 @@ def make_spec(count: int, request: str, intents: list[str], stall: int = 30) -> 
             "intents": intents,
             "forward": {"url": "http://bot/"},
             "shards": {"count": count, "perWorker": 2, "workersPerPod": 1},
-            "reshard": {"requestID": request, "stallSeconds": stall, "overlapSeconds": 4, "identifyReserve": 0},
+            "reshard": {
+                "requestID": request,
+                "stallSeconds": 30,
+                "overlapSeconds": 4,
+                "identifyReserve": 0,
+                "auto": auto,
+                "guildsPerShard": 10,
+                "cooldownSeconds": 0,
+            },
         },
     }
     return parse_gateway(manifest).spec
@@ -103,6 +111,7 @@ class World:
     """The epoch in which each number was begun."""
     written: list[Record] = field(default_factory=list)
     broken_ahead: bool = False
+    guilds: int = 20
     template: int = 1
     """Version of what the spec says about pods."""
 
@@ -158,6 +167,7 @@ class World:
                     id=shard,
                     state=ShardState.READY if shard in pod.ready else ShardState.WAITING,
                     settled=shard in pod.ready,
+                    guilds=self.guilds // running.fixed.layout.count,
                     session_seconds=(self.now - pod.ready[shard]) / 1000 if shard in pod.ready else None,
                 )
                 for shard in running.fixed.layout.pod_shards(index)
@@ -338,6 +348,8 @@ class World:
             self.broken_ahead = not self.broken_ahead
         elif roll < 0.22:
             self.template += 1
+        elif roll < 0.23:
+            self.guilds = chance.choice((0, 20, 40, 70))
         elif roll < 0.27 and self.late:
             self.perform(self.late.pop(chance.randrange(len(self.late)))[0])
 
@@ -347,7 +359,10 @@ class World:
 
 def random_spec(chance: random.Random) -> Spec:
     return make_spec(
-        chance.choice((0, 2, 4, 6)), chance.choice(("", "", "a", "b")), chance.choice((["GUILDS"], ["GUILD_MESSAGES"]))
+        chance.choice((0, 2, 4, 6)),
+        chance.choice(("", "", "a", "b")),
+        chance.choice((["GUILDS"], ["GUILD_MESSAGES"])),
+        auto=chance.random() < 0.3,
     )
 
 

@@ -13,6 +13,10 @@ import msgspec
 from shard_runtime.contract import Honoured, IdentifyProperties, Predecessor, ShardLayout, Wire, decode, encode
 
 ANNOTATION: Final = "discordgateway.dev/fixed"
+AUTOMATIC: Final = "Automatic"
+"""Reason of a generation: the bot has outgrown its shards."""
+SHARDING_REQUIRED: Final = "ShardingRequired"
+"""Reason of a generation: Discord refuses a session for too many guilds."""
 GATEWAY_LABEL: Final = "discordgateway.dev/gateway"
 GENERATION_LABEL: Final = "discordgateway.dev/generation"
 
@@ -29,6 +33,11 @@ class Generation(Wire, frozen=True, kw_only=True):
     """The wishes of the spec that it fulfils."""
     reason: str = "FirstGeneration"
     """What asked for it."""
+    automatic: bool = False
+    """Its count was found by the automatic rule, now or for a generation before it, and stands until a person writes
+    another one."""
+    guilds: int | None = None
+    """Guilds of the bot when it was begun; None where they were not known."""
     intents: int
     compression: str
     properties: IdentifyProperties = IdentifyProperties()

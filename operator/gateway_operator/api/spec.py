@@ -108,7 +108,13 @@ class Shards(Model):
         le=MOST_SHARDS,
         description="Number of shards; 0: Discord's recommendation, resolved once per generation.",
     )
-    first: int = Field(default=0, ge=0, lt=MOST_SHARDS, description="Id of the first shard held here.")
+    first: int = Field(
+        default=0,
+        ge=0,
+        lt=MOST_SHARDS,
+        description="Id of the first shard held here. A bot's parts share one identify gate: they are looked after by "
+        "one operator, or name it in identify.gateURL.",
+    )
     last: int | None = Field(
         default=None, ge=0, lt=MOST_SHARDS, description="Id of the last shard held here; absent: all."
     )
@@ -130,7 +136,11 @@ class Shards(Model):
 class Reshard(Model):
     """When and how a new generation takes over."""
 
-    auto: bool = Field(default=False, description="Reshard as the bot grows.")
+    auto: bool = Field(
+        default=False,
+        description="Reshard as the bot grows. Set to false before the cutover, it aborts an automatic reshard; done, "
+        "its count stands until another spec.shards.count is written.",
+    )
     at_percent: int = Field(default=80, ge=1, le=100, description="Utilisation at which an automatic reshard begins.")
     guilds_per_shard: int = Field(
         default=2500, ge=1, le=2500, description="Guilds that a shard is meant to hold; Discord's limit is 2500."
@@ -139,7 +149,7 @@ class Reshard(Model):
         default=None, ge=1, le=MOST_SHARDS, description="Most shards that an automatic reshard may ask for."
     )
     cooldown_seconds: int = Field(
-        default=3600, ge=0, le=2_592_000, description="Least time between automatic reshards."
+        default=3600, ge=0, le=2_592_000, description="Least time from any reshard to an automatic one."
     )
     identify_reserve: int = Field(
         default=100, ge=0, le=100_000, description="Session starts that a reshard must leave for recovery."
@@ -153,7 +163,10 @@ class Reshard(Model):
     overlap_seconds: float = Field(
         default=10, ge=4, le=120, description="How long both generations record the same events before the cutover."
     )
-    auto_promote: bool = Field(default=True, description="Cut over as soon as it is safe, without asking.")
+    auto_promote: bool = Field(
+        default=True,
+        description="Cut over as soon as it is safe. While false, a new generation is made ready and waits for true.",
+    )
 
 
 class Handlers(Model):

@@ -10,29 +10,16 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway_operator.api.forward import Ordering, Overflow
-from gateway_operator.api.spec import Reshard, Spec
-
-_DEFAULTS: Final = Reshard()
+from gateway_operator.api.spec import Spec
 
 UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
     ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
-    ("spec.shards.first", lambda spec: spec.shards.first != 0, "remove it"),
-    ("spec.shards.last", lambda spec: spec.shards.last is not None, "remove it"),
     ("spec.forward.ordering", lambda spec: spec.forward.ordering is not Ordering.SHARD, "write shard"),
     (
         "spec.forward.queue.overflow",
         lambda spec: spec.forward.queue.overflow is Overflow.PAUSE,
         "write DropOldest or DropNewest",
     ),
-    ("spec.reshard.auto", lambda spec: spec.reshard.auto, "write false"),
-    ("spec.reshard.atPercent", lambda spec: spec.reshard.at_percent != _DEFAULTS.at_percent, "remove it"),
-    ("spec.reshard.maxShards", lambda spec: spec.reshard.max_shards is not None, "remove it"),
-    (
-        "spec.reshard.cooldownSeconds",
-        lambda spec: spec.reshard.cooldown_seconds != _DEFAULTS.cooldown_seconds,
-        "remove it",
-    ),
-    ("spec.reshard.autoPromote", lambda spec: not spec.reshard.auto_promote, "write true"),
     ("spec.handlers", lambda spec: spec.handlers is not None, "remove it"),
     ("spec.storage", lambda spec: spec.storage is not None, "remove it"),
 )

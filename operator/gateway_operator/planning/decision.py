@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from gateway_operator.api.generation import Generation
 from gateway_operator.api.status import ReshardStatus
-from gateway_operator.planning.actions import Action
+from gateway_operator.planning.actions import Action, RefreshDiscord, WriteRecord
 from gateway_operator.planning.hold import Hold
+from gateway_operator.planning.observed import ObservedGeneration
 from gateway_operator.planning.rollout import Rollout
 
 
@@ -27,3 +28,25 @@ class Decision:
     """Pods that are yet to get the present template."""
     given_up: str | None = None
     """A sentence about wishes that were tried, failed and are not tried again by themselves."""
+
+
+def waiting_for(
+    hold: Hold | None,
+    *,
+    living: tuple[Generation, ...] = (),
+    reshard: ReshardStatus | None = None,
+    rollout: Rollout | None = None,
+    given_up: str | None = None,
+) -> Decision:
+    """Nothing is begun now. Where a reading is awaited that may change this at once, pods are left alone too."""
+    if hold is not None and hold.refresh:
+        return Decision(actions=(RefreshDiscord(),), living=living, hold=hold, reshard=reshard, given_up=given_up)
+    return Decision(living=living, hold=hold, reshard=reshard, rollout=rollout, given_up=given_up)
+
+
+def written(write: WriteRecord, *, reshard: ReshardStatus | None = None) -> Decision:
+    return Decision(actions=(write,), reshard=reshard)
+
+
+def living_of(*generations: ObservedGeneration | None) -> tuple[Generation, ...]:
+    return tuple(g.fixed for g in generations if g is not None and g.fixed is not None and not g.deleting)

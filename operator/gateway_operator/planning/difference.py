@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_operator.api.generation import Generation
+from gateway_operator.api.generation import AUTOMATIC, SHARDING_REQUIRED, Generation
 from gateway_operator.api.intents import intent_bits
 from gateway_operator.api.spec import Spec
 from gateway_operator.planning.shards import layout
@@ -27,10 +27,22 @@ def why_new(spec: Spec, active: Generation, *, count: int) -> str | None:
     return None
 
 
+def count_kept(spec: Spec, active: Generation) -> int | None:
+    """The count that the automatic rule found, which stands until a person writes another one; None if none does."""
+    return active.layout.count if active.automatic and spec.shards.count == active.wishes.count else None
+
+
 def new_generation(
-    spec: Spec, *, number: int, count: int, reason: str, predecessor: Generation | None = None, epoch: int = 1
+    spec: Spec,
+    *,
+    number: int,
+    count: int,
+    reason: str,
+    predecessor: Generation | None = None,
+    epoch: int = 1,
+    guilds: int | None = None,
 ) -> Generation:
-    """Generation *number* as *spec* wants it now."""
+    """Generation *number* as *spec* wants it now; *guilds* are those that the bot has."""
     properties = spec.identify.properties
     return Generation(
         number=number,
@@ -41,6 +53,9 @@ def new_generation(
         ),
         wishes=wishes(spec),
         reason=reason,
+        automatic=reason in (AUTOMATIC, SHARDING_REQUIRED)
+        or (predecessor is not None and count_kept(spec, predecessor) == count),
+        guilds=guilds,
         intents=intent_bits(spec.intents),
         compression=spec.compression.value,
         properties=IdentifyProperties(os=properties.os, browser=properties.browser, device=properties.device),

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from gateway_operator.planning.observed import ObservedGeneration, ObservedPod
 from shard_runtime.contract import PodStatus, ShardLayout, ShardState, ShardStatus
+
+_NEVER: Final = {
+    4010: "the shard or the number of shards is not legal",
+    4011: "it would have too many guilds",
+    4013: "an intent does not exist",
+    4014: "an intent is not enabled for the application",
+}
+"""Close codes that no further try changes, and that a new generation was meant to avoid or brings about."""
 
 
 def answer(generation: ObservedGeneration, pod: ObservedPod) -> PodStatus | None:
@@ -65,6 +74,15 @@ def stopped(generation: ObservedGeneration) -> list[ShardStatus]:
         for shard in shards(generation)
         if shard.state is ShardState.STOPPED and (shard.problem is not None or shard.close_code is not None)
     ]
+
+
+def refused_for_good(generation: ObservedGeneration) -> str | None:
+    """Why Discord will never take a shard of the generation as it is; None where it has not said so."""
+    for shard in stopped(generation):
+        why = _NEVER.get(shard.close_code or 0)
+        if why is not None:
+            return f"Discord refuses shard {shard.id}: {why} ({shard.close_code})."
+    return None
 
 
 def listing(numbers: list[int], *, most: int = 10) -> str:

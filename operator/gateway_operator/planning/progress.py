@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway_operator.api.conditions import milliseconds, timestamp
 from gateway_operator.api.generation import Generation
-from gateway_operator.api.status import ReshardStatus, RolloutStatus
+from gateway_operator.api.status import Outcome, ReshardStatus, RolloutStatus
 from gateway_operator.planning.health import layout_of, ready_shards
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.reshard import Stage
@@ -28,23 +28,27 @@ def reshard_status(
 ) -> ReshardStatus:
     """The status of a reshard that is at *stage*; progress is a later or other step, or more READY shards."""
     now = timestamp(observation.now)
-    previous = previous_reshard(observation, number)
+    previous, history = previous_reshard(observation, number), observation.previous.history
+    base = old.number if old is not None else number
     fixed = new.fixed if new is not None and new.fixed is not None else wanted
     ready = 0 if new is None else ready_shards(new)
     progressed = previous is None or stage.step is not previous.step or ready > previous.ready_shards
-    count = fixed.layout.count if fixed is not None else (previous.to if previous is not None else 0)
+    record = None if observation.record is None else observation.record.record
+    begun = record if record is not None and record.target == number else None
+    count = fixed.layout.count if fixed is not None else (begun.target_count if begun is not None else None)
+    reason = fixed.reason if fixed is not None else (begun.target_reason if begun is not None else None)
     return ReshardStatus(
         step=stage.step,
-        reason=fixed.reason if fixed is not None else (previous.reason if previous is not None else "Requested"),
+        reason=reason or (previous.reason if previous is not None else "Requested"),
         message=stage.message,
         from_=layout_of(old).count if old is not None else 0,
-        to=count,
+        to=count or (previous.to if previous is not None else 0),
         generation=number,
         started_at=previous.started_at if previous is not None else now,
         last_progress_at=now if previous is None or progressed else previous.last_progress_at,
         # The most that were ever READY in this step: a shard that comes and goes is no progress.
         ready_shards=max(ready, previous.ready_shards if previous is not None and not progressed else 0),
-        attempt=1,
+        attempt=1 + sum(past.outcome is Outcome.STALLED and past.generation > base for past in history),
     )
 
 

@@ -40,6 +40,8 @@ class Handover:
     old: ObservedGeneration | None
     overlap_seconds: float
     paused: bool
+    promoted: bool = True
+    """Whether a person, or the spec beforehand, has agreed to the cutover."""
     previous: ReshardStatus | None
     """The status of the last pass, if it was about the same target."""
 
@@ -125,6 +127,12 @@ def _not_paused(handover: Handover) -> str | None:
     return "spec.paused is true; the cutover waits." if handover.paused else None
 
 
+def _promoted(handover: Handover) -> str | None:
+    if handover.promoted:
+        return None
+    return "Everything is ready. spec.reshard.autoPromote is false; set it to true to cut over."
+
+
 def _receiver_up(handover: Handover) -> str | None:
     for status in answers(_old(handover)):
         if not status.receiver.reachable:
@@ -183,6 +191,7 @@ BEFORE_COMMIT: Final = (
     Requirement(step=Step.HOLDING, unmet=_old_sessions_connected, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_receiver_up, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_queue_young, stalls=False),
+    Requirement(step=Step.HOLDING, unmet=_promoted, stalls=False),
 )
 """All of it must be so before the record's write that makes the target active."""
 
@@ -212,3 +221,8 @@ def _old(handover: Handover) -> ObservedGeneration:
     if handover.old is None:
         raise ValueError("asked about a predecessor that does not exist")
     return handover.old
+
+
+def overlap_of(generation: ObservedGeneration | None) -> float:
+    """How long both sides record before *generation* takes over, in seconds."""
+    return 0.0 if generation is None or generation.fixed is None else generation.fixed.overlap_seconds

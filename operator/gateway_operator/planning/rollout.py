@@ -73,6 +73,18 @@ def replace_unstarted(generation: ObservedGeneration, *, failing: bool = False) 
     return _delete(generation, pods, why)
 
 
+def replacements(
+    spec: Spec | None, active: ObservedGeneration, target: ObservedGeneration | None = None
+) -> tuple[DeletePods, ...]:
+    """Pods that run nothing for a mistake that was mended since; a reshard must not wait for them in vain."""
+    if spec is None or spec.paused:
+        return ()
+    found = [replace_unstarted(active)]
+    if target is not None:
+        found.append(replace_unstarted(target, failing=True))
+    return tuple(deletion for deletion in found if deletion is not None)
+
+
 def is_outdated(generation: ObservedGeneration, pod: ObservedPod) -> bool:
     """Whether the pod exists and was made of another template than the present one."""
     return pod.uid is not None and pod.revision != generation.revision

@@ -147,9 +147,7 @@ def _history(
     if completed:
         outcome = Outcome.COMPLETED
     else:
-        made = active.fixed if active is not None else None
-        # Wishes that stay honoured although another generation was made for them were given up.
-        outcome = Outcome.ABORTED if made is not None and record.honoured == made.wishes else Outcome.STALLED
+        outcome = Outcome.STALLED if record.given_up >= ended.generation else Outcome.ABORTED
     began = milliseconds(ended.started_at)
     history.insert(
         0,

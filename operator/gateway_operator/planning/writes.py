@@ -24,28 +24,37 @@ def honour(observation: Observation, record: Record, spec: Spec, *, why: str) ->
     return _replace(observation, Change.HONOUR, changed, why)
 
 
-def begin(observation: Observation, record: Record, spec: Spec, *, target: int, why: str) -> WriteRecord:
-    """Generation *target* is to fulfil the wishes of *spec*."""
-    changed = msgspec.structs.replace(record, epoch=record.epoch + 1, target=target, honoured=wishes(spec))
+def begin(
+    observation: Observation, record: Record, spec: Spec, *, target: int, count: int, reason: str, why: str
+) -> WriteRecord:
+    """Generation *target* with *count* shards is to fulfil the wishes of *spec*."""
+    changed = msgspec.structs.replace(
+        record,
+        epoch=record.epoch + 1,
+        target=target,
+        target_count=count,
+        target_reason=reason,
+        honoured=wishes(spec),
+    )
     return _replace(observation, Change.BEGIN, changed, why)
 
 
 def give_up(observation: Observation, record: Record, *, why: str) -> WriteRecord:
     """The target failed. Its wishes stay honoured, so that they are not tried for ever."""
-    changed = msgspec.structs.replace(record, epoch=record.epoch + 1, target=None)
+    changed = msgspec.structs.replace(_without_target(record), given_up=record.target or record.given_up)
     return _replace(observation, Change.ABORT, changed, why)
 
 
 def abort(observation: Observation, record: Record, active: Generation, *, why: str) -> WriteRecord:
     """The target is not wanted any more. What the active generation was made for is honoured again, so that the
     present wishes are compared with what really runs."""
-    changed = msgspec.structs.replace(record, epoch=record.epoch + 1, target=None, honoured=active.wishes)
+    changed = msgspec.structs.replace(_without_target(record), honoured=active.wishes)
     return _replace(observation, Change.ABORT, changed, why)
 
 
 def commit(observation: Observation, record: Record, *, target: int, why: str) -> WriteRecord:
     """The target is the active generation; from here there is no way back."""
-    changed = msgspec.structs.replace(record, epoch=record.epoch + 1, active=target, target=None)
+    changed = msgspec.structs.replace(_without_target(record), active=target)
     return _replace(observation, Change.COMMIT, changed, why)
 
 
@@ -53,6 +62,11 @@ def retire(observation: Observation, record: Record, *, number: int, why: str) -
     """Generation *number* and all before it are gone or may go."""
     changed = msgspec.structs.replace(record, epoch=record.epoch + 1, retired=max(record.retired, number))
     return _replace(observation, Change.RETIRE, changed, why)
+
+
+def _without_target(record: Record) -> Record:
+    """The next record, without a target."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, target=None, target_count=None, target_reason=None)
 
 
 def _replace(observation: Observation, change: Change, record: Record, why: str) -> WriteRecord:
