@@ -56,6 +56,7 @@ class Inbound:
         "_sink",
         "_socket",
         "gone",
+        "paused",
     )
 
     def __init__(
@@ -71,6 +72,7 @@ class Inbound:
         self._open = False
         self._early: list[Callable[[], None]] | None = []
         """What came before :meth:`attach` (HELLO often does); None once the shard listens or has left."""
+        self.paused = False
         self.gone = asyncio.Event()
         """Set when the connection has ended."""
 
@@ -95,6 +97,17 @@ class Inbound:
     def send(self, payload: bytes) -> None:
         if self._socket is not None:
             self._socket.send(payload)
+
+    def pause(self, paused: bool) -> None:
+        """Stop reading, or go on; harmless when repeated."""
+        if self._socket is None or paused == self.paused:
+            return
+        self.paused = paused
+        self._heartbeat.heard = True  # silence that is our own doing is no sign of a dead peer
+        if paused:
+            self._socket.pause_reading()
+        else:
+            self._socket.resume_reading()
 
     # --- ports.FrameListener ----------------------------------------------------------------------------------------
 

@@ -148,6 +148,8 @@ class Shard:
         elif machine.phase is Phase.IDLE:
             await self._connect()
         else:
+            if self._connection is not None and self._connection.paused:
+                machine.heartbeat.heard = True  # it may well have answered; nobody has looked
             self._do(machine.tick(now))
 
     async def _connect(self) -> None:
@@ -348,6 +350,20 @@ class Shard:
         that cannot be sent within some seconds.
         """
         await self._outbound.send(command)
+
+    def pause_reading(self, paused: bool) -> None:
+        """Stop reading, or go on. Heartbeats go on in any case; a session that is not live yet is always read."""
+        if self._connection is not None and (not paused or self._machine.phase is Phase.LIVE):
+            self._connection.pause(paused)
+
+    @property
+    def guilds(self) -> int:
+        return self._guilds.count
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence of the session that was handed over."""
+        return self._machine.sequence
 
     def saved(self) -> SavedSession | None:
         """The session as another process would resume it; None where none is held."""

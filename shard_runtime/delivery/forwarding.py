@@ -231,6 +231,7 @@ class Delivery:
     async def _keep_house(self) -> None:
         while True:
             if not self._ledger.queued and not (self._spiller is not None and self._spiller.has_news()):
+                self._look_at_pressure()
                 self._busy.clear()
                 await self._busy.wait()
             await self._clock.sleep(TICK_SECONDS)
@@ -418,8 +419,7 @@ class Delivery:
             if ledger.queued >= self._max_events * share or ledger.bytes >= self._max_bytes * share:
                 reason = "the queue is full"
         if reason is None and self._spiller is not None and self._spiller.problem is None:
-            only_in_memory = ledger.bytes - sum(lane.backlog.size for lane in self._all_lanes())
-            if only_in_memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
+            if self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
                 reason = "events come faster than the disk takes them"
         pressure.look(self._monotonic(), reason=reason)
 
@@ -463,6 +463,11 @@ class Delivery:
     def stored(self) -> int:
         """Those of them that are safely on disk."""
         return self._ledger.stored
+
+    @property
+    def memory(self) -> int:
+        """Bytes that owed events take in memory."""
+        return self._ledger.bytes - sum(lane.backlog.size for lane in self._all_lanes())
 
     @property
     def disk_problem(self) -> str | None:

@@ -139,7 +139,10 @@ class Spiller:
 
     def has_news(self) -> bool:
         """Whether the disk does not know all yet that it is told without being asked."""
-        return bool(self._ledger.finished_groups or self._ledger.progress or self._orphans or self.notes)
+        ledger = self._ledger
+        return bool(
+            ledger.finished_groups or ledger.progress or ledger.gone or self._orphans or self._unnoted or self.notes
+        )
 
     async def _write(self, due: Iterable[Lane]) -> None:
         """One transaction with what *due* lanes have only in memory, and what is finished of what is on disk."""

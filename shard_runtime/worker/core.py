@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from shard_runtime.orders import (
 )
 from shard_runtime.permits import PermitClient
 from shard_runtime.ports import Chance, Clock, Disk, Network
+from shard_runtime.shard import SavedSession
 from shard_runtime.siblings import Siblings
 from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
@@ -49,6 +51,7 @@ SAVE_SECONDS: Final = 0.25
 LATE_SECONDS: Final = 50.0
 """Less than the time for which a complete handover recognises late copies, see :meth:`Worker._settled`."""
 REPORT_SECONDS: Final = 2.0
+SAVE_QUEUE_SECONDS: Final = 2.0
 
 
 class Worker:
@@ -77,6 +80,10 @@ class Worker:
             chance=chance,
             log=log.log,
             dead_letters=DiskDeadLetters(disk=disk, folder=self._folder / "dead-letters"),
+            spill=disk.spill(self._folder / "spill.sqlite"),
+            replay_events=lambda shard: self._shards.replay_events(shard),
+            replay_seconds=lambda: self._shards.replay_seconds(),
+            pause=lambda paused: self._shards.pause_reading(paused),
         )
         self._sign_with(begin.signing)
         self._flow = Flow(delivery=self._delivery, clock=clock, log=log, sessions_changed=self._sessions_changed)
@@ -120,8 +127,10 @@ class Worker:
         )
         self._siblings = Siblings(pod_url=config.pod_url, bearer=lambda: self._operator, network=network, disk=disk)
         self._saved = self._file.load(begin.shards)
-        for session in self._saved.values():
+        for shard, session in self._saved.items():
             self._delivery.resume_session(session.session_id, session.sequence)
+            watermark = self._delivery.watermark(session.session_id)  # what is on disk needs no replay
+            self._saved[shard] = replace(session, sequence=watermark or session.sequence)
         self._old_side.restore()
         self._handover: contract.HandoverStatus | None = Takeover.finished(
             self._folder, disk, generation=config.generation
@@ -146,6 +155,7 @@ class Worker:
             self._prepare_takeover()
             self._follow(self._orders)
             await self._stopped.wait()
+            self._delivery.close()
             for task in (*background, self._taking_over, self._ending):
                 if task is not None:
                     task.cancel()
@@ -290,6 +300,7 @@ class Worker:
     async def _save_often(self) -> None:
         while True:
             await self._clock.sleep(SAVE_SECONDS)
+            self._shards.look_at_pace()
             self._save()
 
     def _sessions_changed(self) -> None:
@@ -298,7 +309,11 @@ class Worker:
 
     def _save(self) -> None:
         if self._shards.started and self._ending is None:
-            self._file.save(self._shards.saved())
+            self._file.save({shard: self._as_delivered(session) for shard, session in self._shards.saved().items()})
+
+    def _as_delivered(self, session: SavedSession) -> SavedSession:
+        """*session* without what only the disk has: that is in the spill's own transactions, and counts while it is."""
+        return replace(session, sequence=self._delivery.delivered(session.session_id) or 0)
 
     # --- Stopping -----------------------------------------------------------------------------------------------------
 
@@ -321,11 +336,21 @@ class Worker:
             await self._delivery.drain(seconds)
             self._save()
         if self._delivery.queued:
+            await self._save_queue()
             self._log.warning(
-                "%d accepted events are not delivered yet; a resume brings them again.", self._delivery.queued
+                "%d accepted events are not delivered yet: %d are on disk, a resume brings the others again.",
+                self._delivery.queued,
+                self._delivery.stored,
             )
         await self._permits.close(REPORT_SECONDS)
         self._stopped.set()
+
+    async def _save_queue(self) -> None:
+        try:
+            async with asyncio.timeout(SAVE_QUEUE_SECONDS):
+                await self._delivery.save()
+        except TimeoutError:
+            self._log.error("The disk does not take the queued events in time.")
 
     # --- Status -------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -19,6 +20,11 @@ from shard_runtime.protocol.send_budget import Command
 from shard_runtime.shard import Permits, SavedSession, Shard, ShardOptions, ShardSink
 
 STOP_SECONDS: Final = 5.0
+
+SMALLEST_REPLAY: Final = 100
+LARGEST_REPLAY: Final = 3500
+REPLAY_PER_GUILD: Final = 75
+PACE_SECONDS: Final = 5.0
 
 
 class Shards:
@@ -60,6 +66,10 @@ class Shards:
         """The token that each shard used last."""
         self._new_token = asyncio.Event()
         self._ended = False
+        self._paces: dict[int, float] = {}
+        """Events per second of each shard."""
+        self._counted: dict[int, int] = {}
+        self._counted_at = float("-inf")
 
     @property
     def started(self) -> bool:
@@ -127,6 +137,36 @@ class Shards:
         if held is None:
             raise NoSessionError(f"Shard {shard} has no session.")
         await held.command(command)
+
+    def pause_reading(self, paused: bool) -> None:
+        """Stop reading the live sessions' sockets, or go on; see :meth:`shard_runtime.shard.Shard.pause_reading`."""
+        for shard in self._shards.values():
+            shard.pause_reading(paused)
+
+    def replay_events(self, shard: int) -> int:
+        """How many events Discord keeps for a resume of *shard*, as far as is known (docs/protocol.md)."""
+        held = self._shards.get(shard)
+        guilds = 0 if held is None else held.guilds
+        return max(SMALLEST_REPLAY, min(LARGEST_REPLAY, guilds * REPLAY_PER_GUILD))
+
+    def replay_seconds(self) -> float:
+        """How long the replay buffers would last at the pace of the last seconds; that of the busiest shard counts."""
+        return min(
+            (self.replay_events(shard) / pace for shard, pace in self._paces.items() if pace > 0), default=math.inf
+        )
+
+    def look_at_pace(self) -> None:
+        """Remember how fast events come; to be called again and again."""
+        now = self._clock.monotonic()
+        seconds = now - self._counted_at
+        if seconds < PACE_SECONDS:
+            return
+        counted = {number: shard.sequence for number, shard in self._shards.items()}
+        self._paces = {
+            number: max(0, sequence - self._counted.get(number, sequence)) / seconds
+            for number, sequence in counted.items()
+        }
+        self._counted, self._counted_at = counted, now
 
     def resuming(self, shard: int) -> bool:
         """Whether Discord is sending *shard* what it missed."""

@@ -95,6 +95,7 @@ class Bench:
     dead_letters: DeadLetters | None = None
     disk: VirtualDisk | None = None
     replay: int = 100
+    replay_seconds: float = 10.0
     receiver: Receiver = field(default_factory=Receiver)
     logged: list[str] = field(default_factory=list)
     sequences: dict[str, int] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class Bench:
             dead_letters=self.dead_letters,
             spill=None if self.process is None else self.process.spill(Path("/state/spill.sqlite")),
             replay_events=lambda shard: self.replay,
-            replay_seconds=lambda: 10.0,
+            replay_seconds=lambda: self.replay_seconds,
             pause=self._pause if self.pauses else None,
         )
         self.running: asyncio.Task[None] | None = None

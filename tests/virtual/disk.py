@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtual.spill import SpillFile, VirtualSpill
-
 from shard_runtime.ports import Spill
+
+from .spill import SpillFile, VirtualSpill
 
 
 @dataclass

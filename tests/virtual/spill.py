@@ -20,43 +20,48 @@ class SpillFile:
     """What lies on the disk. ``durable`` is what a power cut leaves."""
 
     groups: dict[int, SpilledGroup] = field(default_factory=dict)
+    """In the order of their ids."""
     notes: dict[str, bytes] = field(default_factory=dict)
-    durable: tuple[dict[int, SpilledGroup], dict[str, bytes]] = field(default_factory=lambda: ({}, {}))
     damaged: bool = False
-    commits: int = 0
     durable_commits: int = 0
+    _durable: tuple[dict[int, SpilledGroup], dict[str, bytes]] = field(default_factory=lambda: ({}, {}))
+    _cached: list[SpillTransaction] = field(default_factory=list)
+    """Transactions that a power cut would take."""
 
     def apply(self, transaction: SpillTransaction) -> None:
-        for group in transaction.add:
-            assert group.id not in self.groups, "a group is written once"
-            self.groups[group.id] = group
-        for number in transaction.remove:
-            self.groups.pop(number, None)
-        for number, skip in transaction.skip.items():
-            found = self.groups.get(number)
-            if found is not None:
-                self.groups[number] = SpilledGroup(
-                    id=number, lane=found.lane, skip=skip, summary=found.summary, body=found.body
-                )
-        for name, value in transaction.notes.items():
-            if value is None:
-                self.notes.pop(name, None)
-            else:
-                self.notes[name] = value
-        self.commits += 1
+        assert not any(group.id in self.groups for group in transaction.add), "a group is written once"
+        _apply(transaction, self.groups, self.notes)
+        self._cached.append(transaction)
         if transaction.durable:
             self.durable_commits += 1
             self.sync()
 
     def sync(self) -> None:
-        self.durable = (dict(self.groups), dict(self.notes))
+        for transaction in self._cached:
+            _apply(transaction, *self._durable)
+        self._cached.clear()
 
     def power_cut(self) -> None:
-        self.groups, self.notes = dict(self.durable[0]), dict(self.durable[1])
+        self._cached.clear()
+        self.groups, self.notes = dict(self._durable[0]), dict(self._durable[1])
 
     @property
     def size(self) -> int:
         return sum(len(group.body) for group in self.groups.values())
+
+
+def _apply(transaction: SpillTransaction, groups: dict[int, SpilledGroup], notes: dict[str, bytes]) -> None:
+    groups.update((group.id, group) for group in transaction.add)
+    for number in transaction.remove:
+        groups.pop(number, None)
+    for number, skip in transaction.skip.items():
+        found = groups.get(number)
+        if found is not None:
+            groups[number] = SpilledGroup(id=number, lane=found.lane, skip=skip, summary=found.summary, body=found.body)
+    notes.update((name, value) for name, value in transaction.notes.items() if value is not None)
+    for name, value in transaction.notes.items():
+        if value is None:
+            notes.pop(name, None)
 
 
 class VirtualSpill:
@@ -83,7 +88,7 @@ class VirtualSpill:
 
     def load(self) -> tuple[Mapping[str, bytes], Iterable[SpilledGroup]]:
         file = self._usable(reading=True)
-        return dict(file.notes), [file.groups[number] for number in sorted(file.groups)]
+        return dict(file.notes), list(file.groups.values())
 
     def set_aside(self) -> str:
         if self._file is not None:
@@ -102,9 +107,8 @@ class VirtualSpill:
         await asyncio.sleep(READ_SECONDS)
         file = self._usable(reading=True)
         found: list[SpilledGroup] = []
-        for number in sorted(file.groups):
-            group = file.groups[number]
-            if group.lane != lane or number <= after:
+        for group in file.groups.values():
+            if group.lane != lane or group.id <= after:
                 continue
             size -= len(group.body)
             if size < 0 and found:
