@@ -99,7 +99,7 @@ def test_a_receiver_that_fails_is_said_and_loses_nothing(scene: Scene, behaviour
     condition = scene.wait_condition("ReceiverReachable", "False")
     assert condition["message"]
     scene.behave()
-    scene.wait_condition("ReceiverReachable", "True")
+    scene.wait_events(100)
     scene.load(0)
     verdict = scene.verdict()
     assert (verdict.lost, verdict.duplicated_by_key, verdict.lane_violations) == (0, 0, 0), verdict
