@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -123,7 +123,7 @@ class IdentifyProperties(Wire, frozen=True, kw_only=True):
 class IdentifyOptions(Wire, frozen=True, kw_only=True):
     properties: IdentifyProperties = IdentifyProperties()
     large_threshold: int | None = None
-    presence: msgspec.Raw | None = None
+    presence: dict[str, Any] | None = None
     """Discord's presence object, sent as it is."""
     capabilities: int | None = None
 

@@ -6,7 +6,8 @@ https://discord.com/developers/docs/events/gateway-events#send-events
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -35,7 +36,7 @@ class _Identify(msgspec.Struct, frozen=True, omit_defaults=True):
     intents: int
     shard: tuple[int, int]
     large_threshold: int | None = None
-    presence: msgspec.Raw | None = None
+    presence: Mapping[str, Any] | None = None
     capabilities: int | None = None
     compress: bool = False
 
@@ -83,7 +84,7 @@ def heartbeat(sequence: int | None) -> bytes:
     return b'{"op":1,"d":null}' if sequence is None else b'{"op":1,"d":%d}' % sequence
 
 
-def presence_update(presence: msgspec.Raw) -> bytes:
+def presence_update(presence: Mapping[str, Any]) -> bytes:
     """Op 3; *presence* is Discord's object as it is."""
     return msgspec.json.encode(_Sent(Opcode.PRESENCE_UPDATE, presence))
 
@@ -190,5 +191,5 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 def _read(payload: bytes, into: type[_Struct]) -> _Struct:
     try:
         return msgspec.json.decode(payload, type=into)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"not what Discord documents: {error}") from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 
+from shard_runtime import contract
 from shard_runtime.contract import IdentifyOptions, IdentifyProperties
 from shard_runtime.protocol import payloads
 from shard_runtime.protocol.envelope import UnreadableError
@@ -17,9 +17,10 @@ def test_identify_in_full() -> None:
     options = IdentifyOptions(
         properties=IdentifyProperties(os="linux", browser="b", device="d"),
         large_threshold=250,
-        presence=msgspec.Raw(b'{"status":"idle","since":null,"activities":[],"afk":false}'),
+        presence={"status": "idle", "since": None, "activities": [], "afk": False},
         capabilities=1 << 15,
     )
+    assert contract.decode(contract.encode(options), IdentifyOptions) == options, "as it is mounted into a pod"
     sent = payloads.identify(token="t", shard=3, shard_count=16, intents=513, options=options)
     assert json.loads(sent) == {
         "op": 2,
@@ -47,7 +48,7 @@ def test_the_small_ones() -> None:
         "op": 6,
         "d": {"token": "t", "session_id": "s", "seq": 7},
     }
-    assert json.loads(payloads.presence_update(msgspec.Raw(b'{"status":"dnd"}'))) == {"op": 3, "d": {"status": "dnd"}}
+    assert json.loads(payloads.presence_update({"status": "dnd"})) == {"op": 3, "d": {"status": "dnd"}}
     assert json.loads(payloads.voice_state_update(guild=5, channel=None)) == {
         "op": 4,
         "d": {"guild_id": "5", "channel_id": None, "self_mute": False, "self_deaf": False},

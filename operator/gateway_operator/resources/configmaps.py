@@ -6,8 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-import msgspec
-
 from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import Generation
 from gateway_operator.api.spec import Spec
@@ -55,7 +53,7 @@ def runtime_config(owner: Metadata, spec: Spec, generation: Generation, settings
         identify=IdentifyOptions(
             properties=generation.properties,
             large_threshold=generation.large_threshold,
-            presence=None if presence is None else msgspec.Raw(_canonical(presence).encode()),
+            presence=None if presence is None else json.loads(_canonical(presence)),
             capabilities=generation.capabilities,
         ),
         operator_url=settings.operator_url,
