@@ -15,9 +15,13 @@ import msgspec
 from shard_runtime import contract
 from shard_runtime.environment import SetupError
 from shard_runtime.ports import Disk
+from shard_runtime.protocol import payloads
 from shard_runtime.signatures import Signer, SigningSecretError
 
 COMPRESSIONS: Final = ("none", "payload", "zlib-stream", "zstd-stream")
+
+LONGEST_TOKEN: Final = 100
+"""Characters; Discord's have about 72."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -124,6 +128,7 @@ def _check_config(path: Path, config: contract.RuntimeConfig, pod: int) -> None:
         raise SetupError(f"POD_INDEX is {pod}, but generation {config.generation} has only {layout.pods} pods.")
     if config.compression not in COMPRESSIONS:
         raise SetupError(f'{path}: compression "{config.compression}" is not one of {", ".join(COMPRESSIONS)}.')
+    _check_identify(path, config)
     for name, url in (("apiURL", config.api_url), ("operatorURL", config.operator_url)):
         if not url.startswith(("http://", "https://")):
             raise SetupError(f'{path}: {name} "{url}" must begin with http:// or https://.')
@@ -131,3 +136,21 @@ def _check_config(path: Path, config: contract.RuntimeConfig, pod: int) -> None:
         raise SetupError(f'{path}: gatewayURL "{config.gateway_url}" must begin with ws:// or wss://.')
     if not config.pod_url.startswith("file:") and not ("{generation}" in config.pod_url and "{pod}" in config.pod_url):
         raise SetupError(f'{path}: podURL "{config.pod_url}" must hold {{generation}} and {{pod}} or begin with file:.')
+
+
+def _check_identify(path: Path, config: contract.RuntimeConfig) -> None:
+    """Discord closes on a payload that is too long, and every try would cost a session start."""
+    count = config.layout.count
+    identify = payloads.identify(
+        token="t" * LONGEST_TOKEN,
+        shard=count,
+        shard_count=count,
+        intents=config.intents,
+        options=config.identify,
+        compress=True,
+    )
+    if len(identify) > payloads.LONGEST_SENT:
+        raise SetupError(
+            f"{path}: identify makes a payload of {len(identify)} bytes, of which Discord takes at most "
+            f"{payloads.LONGEST_SENT}; shorten spec.identify.presence."
+        )

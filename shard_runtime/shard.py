@@ -118,7 +118,6 @@ class Shard:
                     await self._turn()
                 except NetworkError as error:
                     self._log("connect_failed", shard=self._id, error=str(error))
-                    self._address.forget()
                     self._do(machine.unreachable(self._clock.monotonic()))
                 except Exception as error:  # noqa: BLE001 — the outermost ladder: a shard lives on, with backoff
                     self.failed(error)
@@ -183,7 +182,12 @@ class Shard:
     async def _open(self, resume_url: str | None, connection: Inbound) -> WebSocket:
         base = resume_url or await self._address.url()
         url = self._address.connection_url(base, compression=self._options.compression)
-        return await self._network.connect(url, connection, timeout=CONNECT_SECONDS)
+        try:
+            return await self._network.connect(url, connection, timeout=CONNECT_SECONDS)
+        except NetworkError:
+            if resume_url is None:
+                self._address.doubt()
+            raise
 
     async def _farewell(self) -> None:
         """Let go of everything that belongs to this run, within a bounded time."""

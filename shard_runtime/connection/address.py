@@ -1,12 +1,14 @@
 """Where Discord's gateway is.
 
-`GET /gateway` needs no token; its answer is kept until a connection cannot be made with it.
+`GET /gateway` needs no token. Its answer is asked for again when a connection cannot be made with it, but used for as
+long as there is no other: in an outage the API may be away while the gateway is not.
 https://discord.com/developers/docs/events/gateway#connecting
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -33,6 +35,7 @@ class GatewayAddress:
         self._api_url = api_url.rstrip("/")
         self._fixed = gateway_url
         self._known: str | None = None
+        self._doubtful = False
         self._asking = asyncio.Lock()
 
     async def url(self) -> str:
@@ -42,11 +45,15 @@ class GatewayAddress:
         async with self._asking:
             if self._known is None:
                 self._known = await self._ask()
+            elif self._doubtful:
+                with contextlib.suppress(NetworkError):
+                    self._known = await self._ask()
+            self._doubtful = False
             return self._known
 
-    def forget(self) -> None:
+    def doubt(self) -> None:
         """Ask again next time: a connection with the known URL did not come about."""
-        self._known = None
+        self._doubtful = True
 
     def connection_url(self, base: str, *, compression: str) -> str:
         """*base* with the query that every connection of a session carries; a query of its own is kept."""

@@ -58,7 +58,7 @@ def read_envelope(payload: bytes) -> Envelope:
         return _decode_envelope(payload)
     except msgspec.ValidationError as error:
         raise UnreadableError(f"not a gateway payload: {error}") from None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_leniently(payload)
 
 
@@ -71,7 +71,7 @@ def guild_of(name: str, payload: bytes) -> int:
         return 0
     try:
         inner = _decode_routed(payload).d
-    except (msgspec.DecodeError, RecursionError):  # also where `d` is no object
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # also where `d` is no object
         inner = _route_leniently(payload)
     if inner is None:
         return 0
@@ -95,7 +95,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _parse_leniently(payload: bytes) -> object:
     try:
-        return json.loads(payload, parse_constant=_refuse_constant)
+        # As text: bytes might pass in another encoding, or with a mark before them, and spoil what they are joined to.
+        return json.loads(payload.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"not JSON ({type(error).__name__}, {len(payload)} bytes)") from None
 

@@ -11,8 +11,8 @@ each what becomes of the session, how long to pause and whether we close.
 
 IDENTIFY is rationed, RESUME is free. So an IDENTIFY needs a permit; once sent, READY is waited for as long as the
 connection lives (in an outage Discord may take minutes); and a held session is given up only when Discord says that it
-is gone (op 9 ``false``, 4003, 4007, 4009), or when resumes that reached Discord have failed for longer than a session
-can live.
+is gone (op 9 ``false``, 4003, 4007, 4009), or when several resumes that reached Discord have failed, over a longer time
+than a session can live.
 
 A dispatch does not pass through the table: the driver takes it while ``receiving`` is true and moves ``sequence`` on
 after it has been handed over, so that what was not handed over is replayed by the next RESUME.
@@ -63,6 +63,9 @@ RESUME_PATIENCE_SECONDS: Final = 300.0
 """How long resumes that reached Discord may fail before the session is given up. Discord keeps a session for "a few
 minutes"; one was seen to drop every resume for 90 s before it was declared invalid."""
 
+RESUMES_TRIED: Final = 5
+"""How many resumes have to fail besides: after an outage of the network one failure says nothing of the session."""
+
 SESSION_DISPATCHES: Final = frozenset({"READY", "RESUMED"})
 """Dispatches that are the session's own and pass through :meth:`SessionMachine.control`."""
 
@@ -110,6 +113,7 @@ class SessionMachine:
         self._progress = 0
         self._steady_since: float | None = None
         self._resume_failing_since: float | None = None
+        self._failed_resumes = 0
         self._on_main_url = False
         self._unreadable_at: int | None = None
 
@@ -119,7 +123,7 @@ class SessionMachine:
         """Begin, or begin again after a stop; a held session is resumed."""
         self._move(Input.START)
         self.close_code = None
-        self._resume_failing_since = None
+        self._resumes_may_work()
         self.retry_at = now + self._backoff.first()
 
     def stop(self, *, end_session: bool) -> list[Action]:
@@ -146,7 +150,9 @@ class SessionMachine:
     def give_up_session(self, now: float) -> list[Action]:
         """Forget a session whose resumes reached Discord and failed for too long. Ask before each connection."""
         since = self._resume_failing_since
-        if self.session_id is None or since is None or now - since <= RESUME_PATIENCE_SECONDS:
+        if self.session_id is None or since is None or self._failed_resumes < RESUMES_TRIED:
+            return []
+        if now - since <= RESUME_PATIENCE_SECONDS:
             return []
         return self._forget()
 
@@ -270,7 +276,11 @@ class SessionMachine:
     def _live(self, now: float) -> None:
         self._timeout_at = math.inf
         self._steady_since = now
+        self._resumes_may_work()
+
+    def _resumes_may_work(self) -> None:
         self._resume_failing_since = None
+        self._failed_resumes = 0
 
     # --- Time -------------------------------------------------------------------------------------------------------
 
@@ -329,8 +339,10 @@ class SessionMachine:
         return actions + gone
 
     def _note_failed_resume(self, by: Input, ending: Ending, now: float) -> None:
-        if self.phase is Phase.RESUMING and by is not Input.FAILED and self._resume_failing_since is None:
-            self._resume_failing_since = now
+        if self.phase is Phase.RESUMING and by is not Input.FAILED:
+            self._failed_resumes += 1
+            if self._resume_failing_since is None:
+                self._resume_failing_since = now
         if self.phase in (Phase.CONNECTING, Phase.GREETING, Phase.RESUMING) and ending.pause is not Pause.NONE:
             # What did not get through by one way is tried by the other: the resume URL may be gone, the session not.
             self._on_main_url = not self._on_main_url
@@ -342,7 +354,7 @@ class SessionMachine:
 
     def _forget(self) -> list[Action]:
         session, self.session_id, self.resume_url, self.sequence = self.session_id, None, None, 0
-        self._resume_failing_since = None
+        self._resumes_may_work()
         self._on_main_url = False
         self._unreadable_at = None
         return [] if session is None else [Lost(session_id=session)]

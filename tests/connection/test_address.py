@@ -34,9 +34,21 @@ async def test_discord_is_asked_once_by_all_and_again_after_a_failure() -> None:
     address = GatewayAddress(network=network, api_url="https://discord.com/api/v10/", gateway_url=None)
     assert set(await asyncio.gather(*(address.url() for _ in range(50)))) == {"wss://gateway.discord.gg/"}
     assert network.urls == ["https://discord.com/api/v10/gateway"]
-    address.forget()
-    await address.url()
+    address.doubt()
+    network.answer = Response(status=200, headers={}, body=b'{"url":"wss://other.discord.gg/"}')
+    assert await address.url() == await address.url() == "wss://other.discord.gg/"
     assert len(network.urls) == 2
+
+
+async def test_while_the_api_is_away_the_known_url_has_to_do() -> None:
+    network = OneAnswer(200, b'{"url":"wss://gateway.discord.gg/"}')
+    address = GatewayAddress(network=network, api_url="https://discord.com/api/v10", gateway_url=None)
+    await address.url()
+    network.answer = Response(status=500, headers={}, body=b"")
+    for asked in (2, 3):
+        address.doubt()
+        assert await address.url() == "wss://gateway.discord.gg/"
+        assert len(network.urls) == asked
 
 
 async def test_a_given_url_is_used_without_asking() -> None:

@@ -181,3 +181,24 @@ def test_without_a_guild_of_its_own_a_dispatch_belongs_to_none(rest: dict[str, o
 )
 def test_routing_table(name: str, d: object, guild: int) -> None:
     assert guild_of(name, json.dumps({"t": name, "s": 1, "op": 0, "d": d}).encode()) == guild
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'\xef\xbb\xbf{"op":0,"s":1,"t":"X","d":{}}',
+        '{"op":0,"s":1,"t":"X","d":{}}'.encode("utf-16"),
+        '{"op":0,"s":1,"t":"X","d":{}}'.encode("utf-32-le"),
+        b'{"op":0,"s":1,"t":"\xff","d":{}}',
+        b'{"op":0,"s":1,"t":"X","d":NaN}',
+    ],
+    ids=["byte order mark", "utf-16", "utf-32", "invalid utf-8", "NaN"],
+)
+def test_what_would_spoil_a_batch_that_it_is_joined_to_is_unreadable(payload: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        read_envelope(payload)
+
+
+def test_a_guild_is_found_or_not_but_never_a_crash() -> None:
+    assert guild_of("X", b'{"op":0,"s":1,"t":"X","d":{"guild_id":"\xff"}}') == 0
+    assert guild_of("X", b'{"op":0,"s":1,"t":"X","d":{"guild_id":"7","x":"\xff"}}') == 7

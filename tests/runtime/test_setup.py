@@ -65,6 +65,11 @@ def run_pod(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str
         ({"layout": {"count": 2, "first": 0, "last": 2}}, {}, "layout 0..2 of 2 shards is not possible"),
         ({"apiURL": "discord.com"}, {}, 'apiURL "discord.com" must begin with http'),
         ({"compression": "brotli"}, {}, 'compression "brotli" is not one of'),
+        (
+            {"identify": {"presence": {"status": "idle", "activities": [{"name": "x" * 4000}]}}},
+            {},
+            "bytes, of which Discord takes at most 4096; shorten spec.identify.presence.",
+        ),
         ({"podURL": "http://pod"}, {}, 'podURL "http://pod" must hold {generation} and {pod}'),
     ],
 )
