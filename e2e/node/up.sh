@@ -110,6 +110,8 @@ authorization: {mode: Webhook}
 clusterDomain: cluster.local
 clusterDNS: [10.85.0.1]
 failSwapOn: false
+# kube-proxy needs none of the kubelet's chains, and nothing would remove them
+makeIPTablesUtilChains: false
 evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: 100Mi}
 imageGCHighThresholdPercent: 100
 resolvConf: $ROOT/resolv.conf
