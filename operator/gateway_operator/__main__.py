@@ -10,19 +10,23 @@ import asyncio
 import logging
 import os
 import random
+import re
 import secrets
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator import logs
 from gateway_operator.cluster.kubernetes import KubernetesCluster
-from gateway_operator.cluster.port import GATEWAY, ClusterError
 from gateway_operator.control_plane import ControlPlane
-from gateway_operator.handlers import Events
 from gateway_operator.http_client import AiohttpClient
+from gateway_operator.identify.relay import Relay
+from gateway_operator.leadership.fence import FencedCluster
+from gateway_operator.leadership.lease import Leadership
+from gateway_operator.operation import Operation
 from gateway_operator.ports import SystemClock
 from gateway_operator.resources.settings import RuntimeSettings
 from gateway_operator.web.surface import Surface
@@ -31,8 +35,16 @@ from shard_runtime.contract import RUNTIME_PORT
 log = logging.getLogger("gateway_operator")
 
 DEFAULT_RUNTIME_IMAGE: Final = "ghcr.io/discord-gateway/discord-gateway-runtime:0.1.0"
-RESOURCE_RETRY_SECONDS: Final = 3.0
-KOPF_STOP_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseOptions:
+    """Where operators agree on who acts."""
+
+    namespace: str
+    name: str
+    identity: str
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +55,8 @@ class Options:
     host: str
     port: int
     log_level: str
+    lease: LeaseOptions | None
+    """None: this is the only operator."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -63,12 +77,20 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         default=None,
         help="look after the gateways of this namespace; may be repeated; without it, of all",
     )
+    parser.add_argument(
+        "--lease",
+        metavar="NAMESPACE/NAME",
+        default=environment("LEASE"),
+        help="Lease by which several operators agree on one that acts; without it, this must be the only one",
+    )
     parser.add_argument("--host", default=environment("OPERATOR_HOST", "0.0.0.0"), help="address to listen on")
     parser.add_argument("--port", type=int, default=int(environment("OPERATOR_PORT", str(RUNTIME_PORT))))
     parser.add_argument("--log-level", choices=logs.LEVELS, default=environment("LOG_LEVEL", "info"))
     given = parser.parse_args(arguments)
     if not given.operator_url:
         parser.error("--operator-url (or OPERATOR_URL) is needed: pods ask there for identify permits")
+    if given.lease and not re.fullmatch(r"[^/]+/[^/]+", given.lease):
+        parser.error("--lease (or LEASE) must be NAMESPACE/NAME")
     from_environment = [name.strip() for name in environment("WATCH_NAMESPACES", "").split(",") if name.strip()]
     return Options(
         settings=RuntimeSettings(image=given.runtime_image, operator_url=given.operator_url),
@@ -76,68 +98,70 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         host=given.host,
         port=given.port,
         log_level=given.log_level,
+        lease=_lease(given.lease, given.port, environment),
     )
 
 
-async def run(options: Options, cluster: KubernetesCluster) -> int:
+def _lease(given: str | None, port: int, environment: Callable[[str], str | None]) -> LeaseOptions | None:
+    """*given* is NAMESPACE/NAME."""
+    if not given:
+        return None
+    namespace, _, name = given.partition("/")
+    address = environment("POD_IP")
+    host = f"[{address}]" if address and ":" in address else address
+    return LeaseOptions(
+        namespace=namespace,
+        name=name,
+        # A container that is started again in its pod is the same candidate: the process before it has ended.
+        identity=f"{environment('POD_NAME') or socket.gethostname()}_{environment('POD_UID') or secrets.token_hex(8)}",
+        address=f"http://{host}:{port}" if host else None,
+    )
+
+
+async def run(options: Options, kubernetes: KubernetesCluster) -> int:
     """Run until SIGTERM or SIGINT (0), or until kopf's thread ends by itself (1)."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    clock, chance = SystemClock(), random.Random()
+    leadership = None
+    if options.lease is not None:
+        leadership = Leadership(
+            cluster=kubernetes,
+            clock=clock,
+            chance=chance,
+            namespace=options.lease.namespace,
+            name=options.lease.name,
+            identity=options.lease.identity,
+            address=options.lease.address,
+        )
+
+    def leading() -> bool:
+        return leadership is None or leadership.leading
+
+    cluster = FencedCluster(kubernetes, leading=leading)
     async with AiohttpClient() as http:
         plane = ControlPlane.assemble(
             cluster=cluster,
             http=http,
-            clock=SystemClock(),
-            chance=random.Random(),
+            clock=clock,
+            chance=chance,
             settings=lambda: options.settings,
             incarnation=secrets.token_hex(4),
         )
-        events = Events(fleet=plane.fleet, loop=loop, namespaces=options.namespaces)
-        surface = Surface(ready=lambda: events.ready, metrics=plane.metrics, routes=plane.gate.routes())
+        operation = Operation(plane=plane, cluster=cluster, namespaces=options.namespaces, leadership=leadership)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, operation.stop.set)
+        relay = Relay(
+            http=http,
+            leading=leading,
+            leader_address=lambda: None if leadership is None else leadership.leader_address,
+        )
+        surface = Surface(
+            ready=lambda: operation.ready, metrics=plane.metrics, routes=relay.routes(plane.gate.routes())
+        )
         await surface.start(options.host, options.port)
         try:
-            if not await _resource_exists(cluster, options.namespaces, stop):
-                return 0
-            events.start()
-            await _first(stop, events.ended)
-            code = 0 if stop.is_set() else 1
-            log.info("stopping" if code == 0 else "kopf ended by itself; stopping, to be started anew")
-            await events.stop(seconds=KOPF_STOP_SECONDS)
-            return code
+            return await operation.run()
         finally:
-            await plane.fleet.stop()
             await surface.stop()
-
-
-async def _resource_exists(cluster: KubernetesCluster, namespaces: Sequence[str], stop: asyncio.Event) -> bool:
-    """Wait until the API server knows ``DiscordGateway``; False when told to stop before."""
-    said = ""
-    while not stop.is_set():
-        try:
-            await cluster.select(GATEWAY, namespaces[0] if namespaces else None, {})
-        except ClusterError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning("DiscordGateways cannot be listed yet (is the CRD installed?): %s", said)
-        else:
-            return True
-        try:
-            async with asyncio.timeout(RESOURCE_RETRY_SECONDS):
-                await stop.wait()
-        except TimeoutError:
-            continue
-    return False
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def main() -> int:

@@ -60,6 +60,10 @@ class ControlPlane:
         fleet = Fleet(reconciler=reconciler, cluster=cluster, chance=chance)
         return cls(fleet=fleet, clients=clients, gate=GateRoutes(clients=clients, on_refused=fleet.wake))
 
+    def begin(self, *, incarnation: str) -> None:
+        """A term of leadership begins: nothing is known, and the gate is silent for as long as it must be."""
+        self.clients.begin(incarnation=incarnation)
+
     def metrics(self) -> Iterable[tuple[str, str, str, float]]:
         """Name, type, help and value of each of the operator's metrics."""
         prefix = "discord_gateway_operator_"

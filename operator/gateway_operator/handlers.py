@@ -62,6 +62,11 @@ class Events:
     def ready(self) -> bool:
         return self._ready.is_set() and self._thread.is_alive()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 

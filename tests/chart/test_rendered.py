@@ -80,7 +80,7 @@ def test_the_rights_cover_what_the_operator_does_and_no_wildcard() -> None:
     assert granted["configmaps"] >= {"get", "update"}
     assert granted["discordgateways"] == {"get", "list", "watch", "patch"}
     assert granted["discordgateways/status"] >= {"patch"}
-    assert granted["pods"] == {"get", "list", "watch", "patch"}
+    assert granted["pods"] == {"get", "list", "watch", "patch", "delete"}
     assert set(granted) <= {kind.plural for kind in KINDS.values()} | {
         "discordgateways/status",
         "discordgateways/finalizers",
@@ -93,9 +93,26 @@ def test_with_namespaces_there_are_only_roles_in_them() -> None:
     objects = render("--set=watchNamespaces={one,two}")
     kinds = [document["kind"] for document in objects]
     assert not {"ClusterRole", "ClusterRoleBinding"} & set(kinds)
-    roles = [document for document in objects if document["kind"] == "Role"]
+    roles = [
+        document for document in objects if document["kind"] == "Role" and document["metadata"]["namespace"] != "system"
+    ]
     assert [role["metadata"]["namespace"] for role in roles] == ["one", "two"]
     assert rules(roles[0]) == rules(one(render(), "ClusterRole"))
+
+
+def test_the_operator_may_hold_the_lease_that_it_is_told_of_and_no_other() -> None:
+    objects = render("--set=replicas=2")
+    deployment = one(objects, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    lease = parse(container["args"]).lease
+    assert lease is not None
+    assert deployment["spec"]["replicas"] == 2
+    role = one(objects, "Role")
+    assert role["metadata"]["namespace"] == lease.namespace == "system"
+    granted = {tuple(rule.get("resourceNames", ())): set(rule["verbs"]) for rule in role["rules"]}
+    assert granted == {(): {"create"}, (lease.name,): {"get", "update"}}
+    fields = {variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"] for variable in container["env"]}
+    assert fields == {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "POD_IP": "status.podIP"}
 
 
 def test_the_crd_is_kept_and_can_be_left_out() -> None:

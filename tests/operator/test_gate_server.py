@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 import pytest
-from gateway_operator.identify.clients import MOUNT_LAG_SECONDS, GateClient, GateClients
+from gateway_operator.http_client import AiohttpClient
+from gateway_operator.identify.clients import BEGINNING_SECONDS, MOUNT_LAG_SECONDS, GateClient, GateClients
 from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS, Limits
+from gateway_operator.identify.relay import Relay
 from gateway_operator.identify.server import GateRoutes
 from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
 
@@ -72,7 +74,7 @@ class Gate:
 async def gate(world: World) -> AsyncIterator[Gate]:
     """A gate past its silence, that knows the budget of one application and one gateway of it."""
     clients = GateClients(clock=world.clock, incarnation="t")
-    world.clock.seconds += SILENCE_SECONDS
+    world.clock.seconds += BEGINNING_SECONDS
     clients.put(CLIENT)
     now = world.clock.seconds
     clients.limits_read("app", Limits(total=1000, remaining=500, reset_at=now + 9e4, max_concurrency=2, read_at=now))
@@ -146,6 +148,71 @@ async def test_a_refused_token_stops_identifies_until_the_secret_changes(gate: G
     assert status == 200
     await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED)
     assert (await gate.ask(shard=0))[0] == 409
+
+
+async def test_an_operator_that_has_just_begun_asks_pods_to_come_again(gate: Gate) -> None:
+    gate.clients.begin(incarnation="u")
+    status, problem = await gate.ask()
+    assert (status, problem.error) == (503, "The operator has just begun and does not know the gateway yet.")
+    assert await gate.tell("t-1", PermitOutcome.READY) == 503
+    gate.clients.put(CLIENT)
+    assert (await gate.ask(bearer="wrong"))[0] == 401, "the gateway is known, and this is not its token"
+    now = gate.clock.seconds
+    limits = Limits(total=1000, remaining=500, reset_at=now + 9e4, max_concurrency=2, read_at=now)
+    gate.clients.limits_read("app", limits)
+    assert (await gate.ask())[0] == 429, "silent, for permits of the leader before"
+    gate.clock.seconds += SILENCE_SECONDS
+    status, permit = await gate.ask()
+    assert (status, permit.id) == (200, "u-1")
+    gate.clients.remove("default", "bot")
+    gate.clock.seconds += BEGINNING_SECONDS
+    assert (await gate.ask())[0] == 401, "by now every gateway is known"
+
+
+@dataclass
+class Two:
+    """A leader (the gate) and an operator in front of it that does not lead."""
+
+    standby: Gate
+    leads: bool = False
+    address: str | None = None
+
+
+@pytest.fixture
+async def two(gate: Gate) -> AsyncIterator[Two]:
+    clients = GateClients(clock=gate.clock, incarnation="standby")
+    two = Two(standby=replace(gate, clients=clients), address=gate.url)
+    async with AiohttpClient() as http:
+        relay = Relay(http=http, leading=lambda: two.leads, leader_address=lambda: two.address)
+        routes = relay.routes(GateRoutes(clients=clients, on_refused=lambda *_: None).routes())
+        surface = Surface(ready=lambda: True, metrics=list, routes=routes)
+        two.standby.url = f"http://127.0.0.1:{await surface.start('127.0.0.1', 0)}"
+        yield two
+        await surface.stop()
+
+
+async def test_pods_that_ask_a_standby_are_answered_by_the_leader(gate: Gate, two: Two) -> None:
+    status, permit = await two.standby.ask()
+    assert (status, permit.id) == (200, "t-1")
+    assert await two.standby.tell(permit.id, PermitOutcome.READY) == 204
+    status, wait = await two.standby.ask(shard=2)
+    assert status == 429
+    assert wait.retry_after_milliseconds > 0
+    assert (await two.standby.ask(bearer="wrong"))[0] == 401
+    assert gate.clients.permits == 1
+
+
+async def test_without_a_leader_pods_come_again(two: Two) -> None:
+    two.address = None
+    status, problem = await two.standby.ask()
+    assert (status, problem.error) == (503, "No operator leads at the moment; ask again.")
+    two.address = two.standby.url  # it believes that another leads, which is itself
+    assert (await two.standby.ask())[0] == 503, "and not passed round for ever"
+    two.address = "http://127.0.0.1:1"
+    assert (await two.standby.ask())[0] == 503
+    two.leads = True
+    two.standby.clients.put(CLIENT)
+    assert (await two.standby.ask())[0] == 429, "it leads now, and its gate is silent at first"
 
 
 async def test_nonsense_is_refused_with_a_sentence(gate: Gate) -> None:

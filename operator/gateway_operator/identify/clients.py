@@ -28,6 +28,8 @@ from shard_runtime.contract import Permit, PermitOutcome, PermitRequest, PermitR
 
 log = logging.getLogger(__name__)
 
+BEGINNING_SECONDS: Final = 30.0
+"""The first pass over every gateway is over by then."""
 MOUNT_LAG_SECONDS: Final = 90.0
 """A pod may use a token this long after the Secret holds another one: mounts follow within 75 s."""
 
@@ -58,12 +60,28 @@ class GateClients:
     def __init__(self, *, clock: Clock, incarnation: str, silent: bool = True) -> None:
         """*silent* False: nobody gave permits before this gate, so it need not wait for those it does not know."""
         self._clock = clock
-        started = clock.monotonic() - (0.0 if silent else SILENCE_SECONDS)
-        self._gate = IdentifyGate(now=started, incarnation=incarnation)
+        self._started = clock.monotonic()
+        self._gate = IdentifyGate(now=self._started - (0.0 if silent else SILENCE_SECONDS), incarnation=incarnation)
         self._clients: dict[tuple[str, str], GateClient] = {}
         self._token_changed: dict[tuple[str, str], float] = {}
         self.permits = 0
         """How many permits were given."""
+
+    def begin(self, *, incarnation: str) -> None:
+        """Begin anew, as an operator that has just become the leader: nothing that was known holds any more."""
+        self._started = self._clock.monotonic()
+        self._gate = IdentifyGate(now=self._started, incarnation=incarnation)
+        self._clients.clear()
+        self._token_changed.clear()
+
+    def may_be_unknown_yet(self, namespace: str, gateway: str) -> bool:
+        """Whether the gateway may exist although no pass over it has told of it: this operator has just begun."""
+        return (namespace, gateway) not in self._clients and self.beginning
+
+    @property
+    def beginning(self) -> bool:
+        """Whether there may be gateways that no pass has told of yet."""
+        return self._clock.monotonic() < self._started + BEGINNING_SECONDS
 
     # --- Told by the reconcile loop ----------------------------------------------------------------------------------
 

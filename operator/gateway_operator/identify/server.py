@@ -25,12 +25,15 @@ class GateRoutes:
 
     async def _request(self, request: web.Request) -> web.Response:
         client = self._authenticated(request)
-        if client is None:
-            return _unauthorized()
         try:
             wish = decode(await request.read(), PermitRequest)
         except msgspec.DecodeError as error:
+            if client is None:
+                return _unauthorized()
             return _answer(400, Problem(error=f"The request is not a PermitRequest: {error}."))
+        if client is None:
+            unknown_yet = self._clients.may_be_unknown_yet(wish.namespace, wish.gateway)
+            return _beginning() if unknown_yet else _unauthorized()
         if (wish.namespace, wish.gateway) != (client.namespace, client.gateway):
             return _answer(401, Problem(error="The bearer token is another gateway's."))
         answer = self._clients.request(client, wish)
@@ -44,7 +47,7 @@ class GateRoutes:
     async def _result(self, request: web.Request) -> web.Response:
         client = self._authenticated(request)
         if client is None:
-            return _unauthorized()
+            return _beginning() if self._clients.beginning else _unauthorized()
         try:
             result = decode(await request.read(), PermitResult)
         except msgspec.DecodeError as error:
@@ -56,6 +59,10 @@ class GateRoutes:
     def _authenticated(self, request: web.Request) -> GateClient | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return self._clients.authenticated(token.strip()) if scheme.lower() == "bearer" else None
+
+
+def _beginning() -> web.Response:
+    return _answer(503, Problem(error="The operator has just begun and does not know the gateway yet."))
 
 
 def _unauthorized() -> web.Response:

@@ -1,0 +1,1 @@
+"""Of several operators one acts: who that is, and how the others make sure that they do not."""
