@@ -46,7 +46,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def kubectl() -> Kubectl:
     """The cluster with the chart installed."""
     shutil.rmtree(ARTIFACTS, ignore_errors=True)  # those of an earlier run
-    subprocess.run([E2E / "install.sh"], check=True, timeout=INSTALL_SECONDS)
+    if subprocess.run([E2E / "install.sh"], check=False, timeout=INSTALL_SECONDS).returncode != 0:
+        pytest.exit("e2e/install.sh failed; run it to see why", returncode=1)
     tools, kubeconfig = (
         subprocess.run([E2E / "cluster.sh", word], check=True, capture_output=True, text=True).stdout.strip()
         for word in ("tools", "kubeconfig")

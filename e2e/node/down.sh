@@ -24,7 +24,8 @@ for _ in $(seq 50); do [ -z "$(shims)" ] && break; sleep 0.1; done
 grep -F " $ROOT/" /proc/self/mountinfo | cut -d' ' -f5 | sort -r | while read -r mount; do umount -l "$mount" 2>/dev/null; done
 [ -x "$ROOT/bin/localnode" ] && [ -f "$ROOT/rules" ] && "$ROOT/bin/localnode" kube-proxy --cleanup >/dev/null 2>&1
 rm -f "$ROOT/rules"
-ip link show kube-br0 >/dev/null 2>&1 && ip link del kube-br0
+[ -f "$ROOT/bridge" ] && ip link del kube-br0 2>/dev/null
+rm -f "$ROOT/bridge"
 # cgroups of pods that no process is in any more
 find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
 rm -rf "$ROOT/etcd" "$ROOT/kubelet" "$ROOT/containerd-state" "$ROOT/cni-state" "$ROOT/containerd.sock" "$ROOT/containerd.sock.ttrpc"

@@ -34,10 +34,10 @@ stop() { # name [seconds]; ends it, by force after that time
 
 # Shims outlive a containerd that was killed; ours are known by the socket in their command line.
 shims() {
-  local line
-  for line in /proc/[0-9]*/cmdline; do
-    if tr '\0' ' ' <"$line" 2>/dev/null | grep -q "^[^ ]*containerd-shim[^ ]* .*-address $ROOT/containerd.sock"; then
-      basename "$(dirname "$line")"
+  local folder
+  for folder in /proc/[0-9]*; do
+    if { tr '\0' ' ' <"$folder/cmdline"; } 2>/dev/null | grep -q "^[^ ]*containerd-shim[^ ]* .*-address $ROOT/containerd.sock"; then
+      basename "$folder"
     fi
   done
 }

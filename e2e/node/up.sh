@@ -67,6 +67,7 @@ K
 done
 
 # the pods' bridge exists before the first pod, so that the API server, the kubelet and CoreDNS can use its address
+touch "$ROOT/bridge"
 ip link show kube-br0 >/dev/null 2>&1 || ip link add kube-br0 type bridge
 ip addr show kube-br0 | grep -q 10.85.0.1/16 || ip addr add 10.85.0.1/16 dev kube-br0
 ip link set kube-br0 up
