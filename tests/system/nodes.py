@@ -248,7 +248,7 @@ class RunningPod:
         """Show in the pod's status what became of the container, which tells whoever watches pods."""
 
         def show(pod: Manifest) -> None:
-            state = {"running": {}} if running else {"terminated": {}}
+            state: dict[str, object] = {"running": {}} if running else {"terminated": {}}
             pod["status"] = {
                 "phase": "Running",
                 "containerStatuses": [{"name": "gateway", "restartCount": self.restarts, "state": state}],

@@ -80,6 +80,7 @@ class System:
         self.operator = Operator(world, self.store, self.trace)
         self.records: list[contract.Record] = []
         """Every version of the record."""
+        self._status: dict[str, Any] = {}
         self._record_written = asyncio.Event()
         self.store.create(
             {
@@ -94,7 +95,9 @@ class System:
         return f"uid-{self._uids.getrandbits(64):016x}"
 
     def _on_object(self, manifest: Manifest) -> None:
-        if is_record(manifest):
+        if manifest["kind"] == GATEWAY.kind:
+            self._status = manifest.get("status") or {}
+        elif is_record(manifest):
             record = contract.decode(manifest["data"]["record.json"], contract.Record)
             if self.records and self.records[-1] == record:
                 return
@@ -118,6 +121,10 @@ class System:
         self.trace.note("network", f"is cut between {a} and {b}")
         self.world.network.links.cut(a, b)
 
+    def isolate(self, node: str) -> None:
+        self.trace.note("network", f"is cut around {node}")
+        self.world.network.links.isolate(node)
+
     def reset(self, a: str, b: str) -> None:
         """Connections between two machines end at once, and both ends know."""
         self.trace.note("network", f"resets connections between {a} and {b}")
@@ -131,9 +138,7 @@ class System:
 
     @property
     def status(self) -> dict[str, Any]:
-        manifest = self.store.get(GATEWAY, NAMESPACE, NAME) or {}
-        status: dict[str, Any] = manifest.get("status") or {}
-        return status
+        return self._status
 
     @property
     def record(self) -> contract.Record | None:

@@ -30,18 +30,14 @@ def test_neither_an_absent_bot_nor_a_reshard_loses_an_event(seed: int) -> None:
     assert outcome.counters.closed_by_client == {"1000": 8}, "the old sessions end, and only those"
 
 
-def test_the_same_seed_is_the_same_run() -> None:
-    first, second = (run_story(the_bot_is_away_and_then_a_reshard, seed=1) for _ in range(2))
+def test_the_same_seed_is_the_same_run_and_another_seed_another() -> None:
+    first, second, other = (run_story(the_bot_is_away_and_then_a_reshard, seed=seed) for seed in (1, 1, 2))
     assert first.trace == second.trace
     assert first.digest == second.digest
+    assert first.digest != other.digest
 
 
-def test_another_seed_is_another_run() -> None:
-    one, other = (run_story(the_bot_is_away_and_then_a_reshard, seed=seed) for seed in (1, 2))
-    assert one.digest != other.digest
-
-
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:3])
 def test_an_operator_killed_in_a_reshard_changes_nothing_of_its_outcome(seed: int) -> None:
     async def story(system: System) -> None:
         await come_up(system)
@@ -55,7 +51,7 @@ def test_an_operator_killed_in_a_reshard_changes_nothing_of_its_outcome(seed: in
     check_resharded(run_story(story, seed=seed))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_after_the_commit_the_handover_needs_no_operator(seed: int) -> None:
     async def story(system: System) -> None:
         await come_up(system)
@@ -88,7 +84,7 @@ def test_a_bot_that_fails_in_the_cutover_gets_everything_later(seed: int, failin
     check_resharded(run_story(story, seed=seed))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_an_old_pod_that_cannot_be_reached_goes_on_until_it_is_sealed(seed: int) -> None:
     async def story(system: System) -> None:
         await come_up(system)

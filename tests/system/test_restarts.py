@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import pytest
 from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
-from system.nodes import RunningPod
+from system.faults import kill_pod, kill_worker
 from system.story import System, run_story
 
-SEEDS = range(1, 4)
+SEEDS = range(1, 3)
 
 
-async def kill_somebody(system: System, pods: list[RunningPod]) -> None:
+async def kill_somebody(system: System) -> None:
     """A whole pod or one of its workers; both come back on the same disk."""
-    running = [pod for pod in pods if pod.life is not None and not pod.life.ended.is_set()]
-    pod = system.chance.choice(running)
-    assert pod.life is not None
-    if system.chance.random() < 0.5 or not pod.life.workers:
-        pod.kill()
-    else:
-        pod.kill_worker(system.chance.choice(sorted(pod.life.workers)))
+    await system.chance.choice([kill_pod, kill_worker])(system)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -49,7 +43,7 @@ def test_killed_pods_and_workers_resume_in_a_reshard(moment: str, seed: int) -> 
             await until_committed(system)
         for _ in range(3):
             await let_a_moment_pass(system, 0, 1 if moment == "committed" else 6)
-            await kill_somebody(system, system.nodes.running)
+            await kill_somebody(system)
         await until_resharded(system)
 
     check_resharded(run_story(story, seed=seed))
@@ -64,7 +58,7 @@ def test_killed_pods_and_workers_resume_after_a_reshard(seed: int) -> None:
         system.discord.load(60)
         for _ in range(2):
             await let_a_moment_pass(system, 1, 10)
-            await kill_somebody(system, system.pods(2))
+            await kill_somebody(system)
             await system.until("all shards are back", lambda: system.shards_ready(2) == 16, within=60)
         await system.settle()
 
