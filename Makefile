@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit conformance-python e2e e2e-down lock crds clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,14 +40,32 @@ types: install
 unit: install conformance-python
 	@$(VENV)/bin/pytest
 
+verify: conformance ## the tests that take long or need more than Python
+
 # The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.
-BOTS := conformance/python/.venv/.installed
+conformance: install conformance-python conformance-node conformance-rust ## five gateway libraries, unmodified, through every fault; wants Node and Cargo
+	@CONFORMANCE_BOTS="discord.py hikari @discordjs/ws @discordeno/gateway twilight-gateway" $(VENV)/bin/pytest tests/conformance
 
-conformance-python: $(BOTS)
+conformance-python: conformance/python/.venv/.installed
+conformance-node: conformance/node/node_modules/.installed
+conformance-rust: conformance/rust/bin/.installed
 
-$(BOTS): conformance/python/requirements.lock $(VENV)/.installed
+conformance/python/.venv/.installed: conformance/python/requirements.lock | install
 	@$(PY) -m venv conformance/python/.venv
 	@conformance/python/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+conformance/node/node_modules/.installed: conformance/node/package-lock.json
+	@npm ci --prefix conformance/node --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+conformance/rust/bin/.installed: conformance/rust/Cargo.lock conformance/rust/src/main.rs
+	@mkdir -p $(@D)
+	@for mode in none zlib-stream zstd-stream; do \
+	  features=$${mode%-stream}; \
+	  cargo build --quiet --locked --manifest-path conformance/rust/Cargo.toml --features "$${features#none}"; \
+	  cp conformance/rust/target/debug/twilight_bot $(@D)/$$mode; \
+	done
 	@touch $@
 
 e2e: install ## real pods: brings a cluster up, installs the chart, runs the end-to-end tests

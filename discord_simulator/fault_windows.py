@@ -48,11 +48,12 @@ class Target:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Window:
     until: float
     least: float
     most: float
+    left: int | None
     target: Target
 
 
@@ -62,31 +63,46 @@ class FaultWindows:
         self._open: dict[str, list[_Window]] = {}
 
     def open(
-        self, name: str, *, seconds: float, least: float = 1.0, most: float = 1.0, target: Target | None = None
+        self,
+        name: str,
+        *,
+        seconds: float,
+        least: float = 1.0,
+        most: float = 1.0,
+        times: int | None = None,
+        target: Target | None = None,
     ) -> None:
-        """Open window *name*; *least* and *most* are what the fault takes (a status, the bounds of a delay)."""
+        """Open window *name*; *least* and *most* are what the fault takes (a status, the bounds of a delay).
+
+        It closes after so many *seconds*, or once it has struck so many *times*.
+        """
         now = self._now()
-        window = _Window(until=now + seconds, least=least, most=most, target=target or Target())
+        window = _Window(until=now + seconds, least=least, most=most, left=times, target=target or Target())
         # The newest comes first, so that it decides; a window of the same target takes the older one's place.
         others = [old for old in self._open.get(name, ()) if old.until > now and old.target != window.target]
         self._open[name] = [window, *others]
 
-    def _find(self, name: str, session: Session | None) -> _Window | None:
+    def _strike(self, name: str, session: Session | None) -> _Window | None:
         now = self._now()
-        return next((w for w in self._open.get(name, ()) if now < w.until and w.target.means(session)), None)
+        for window in self._open.get(name, ()):
+            if now < window.until and window.left != 0 and window.target.means(session):
+                if window.left is not None:
+                    window.left -= 1
+                return window
+        return None
 
-    def active(self, name: str, session: Session | None = None) -> bool:
-        """Whether window *name* is open for *session*, or for everybody."""
-        return self._find(name, session) is not None
+    def strikes(self, name: str, session: Session | None = None) -> bool:
+        """Whether the fault of window *name* happens now to *session*, or to a connection without one."""
+        return self._strike(name, session) is not None
 
     def value(self, name: str) -> float:
-        """The fault's value while its window is open, else 0."""
-        window = self._find(name, None)
+        """What the fault takes if it happens now, else 0."""
+        window = self._strike(name, None)
         return 0.0 if window is None else window.most
 
     def delay(self, name: str, random: Random, session: Session | None = None) -> float:
-        """A delay within the window's bounds while it is open, else 0."""
-        window = self._find(name, session)
+        """A delay within the window's bounds if the fault happens now, else 0."""
+        window = self._strike(name, session)
         return 0.0 if window is None else random.uniform(window.least, window.most)
 
     def clear(self) -> None:

@@ -39,6 +39,8 @@ class Fault(msgspec.Struct, rename="camel", kw_only=True, forbid_unknown_fields=
     """Of ``shuffleKeys``."""
     seconds: float = 0.0
     status: int = 500
+    times: int | None = None
+    """Of the faults with a duration: they also end after having struck so often."""
     remaining: int = 0
 
     @property
@@ -92,7 +94,9 @@ def _open_window(gateway: Gateway, fault: Fault) -> FaultResult:
         least = most = float(fault.status)
     elif fault.action not in ("delayReady", "delayHeartbeatAcks"):
         least = most = 1.0
-    gateway.faults.open(fault.action, seconds=fault.seconds, least=least, most=most, target=fault.target)
+    gateway.faults.open(
+        fault.action, seconds=fault.seconds, least=least, most=most, times=fault.times, target=fault.target
+    )
     return FaultResult(affected=0)
 
 

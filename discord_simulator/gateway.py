@@ -104,7 +104,7 @@ class Gateway:
         if (version is not None and version not in API_VERSIONS) or encoding not in (None, "json"):
             self.close(connection, CloseCode.INVALID_API_VERSION)
             return connection
-        if self.faults.active("reconnectInsteadOfHello"):
+        if self.faults.strikes("reconnectInsteadOfHello"):
             connection.send(RECONNECT)
         else:
             settings = self.settings
@@ -257,7 +257,7 @@ class Gateway:
         if self.settings.trim_replay_by_heartbeat and connection.session is not None and sequence is not None:
             connection.session.trim(sequence)
         session = connection.session
-        if self.faults.active("dropHeartbeatAcks", session):
+        if self.faults.strikes("dropHeartbeatAcks", session):
             return
         if session is not None and session.bursting and self.settings.acknowledgements_behind_bursts:
             session.owed_acknowledgements += 1

@@ -154,7 +154,7 @@ class Handshake:
             self._resume_refused("decode", None)
             raise
         session = gateway.sessions.get(request.session_id)
-        if gateway.faults.active("resetResumes", session):
+        if gateway.faults.strikes("resetResumes", session):
             self._resume_refused("fault", request)
             gateway.drop(connection)
         elif not gateway.application.accepts(request.token):

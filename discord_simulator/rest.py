@@ -45,7 +45,7 @@ def websocket_url(request: Request) -> str:
 
 def admit(gateway: Gateway, request: Request) -> Encoder | Answer:
     """Whether a websocket may be opened: the encoder of its messages, or the answer that refuses the upgrade."""
-    if gateway.faults.active("refuseConnections"):
+    if gateway.faults.strikes("refuseConnections"):
         gateway.truth.counters.connections_refused += 1
         return Answer(status=503, body=b"connections are refused (simulated)")
     try:
@@ -57,7 +57,7 @@ def admit(gateway: Gateway, request: Request) -> Encoder | Answer:
 
 def handle(gateway: Gateway, request: Request) -> Answer:
     """Answer one REST call."""
-    if gateway.faults.active("apiHang"):
+    if gateway.faults.strikes("apiHang"):
         return Answer(hangs=True)
     status = int(gateway.faults.value("api"))
     if status:

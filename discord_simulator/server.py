@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from discord_simulator import rest
 from discord_simulator.connection import Connection
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _LARGEST_FRAME: Final = 1 << 20
 _CLOSE_SECONDS: Final = 2.0
+_NEVER_SENT: Final = frozenset({0, 1005, 1006, 1015})
+"""Close codes that stand for having none; aiohttp's is 0."""
 
 
 class Server:
@@ -109,7 +111,9 @@ class Server:
         admitted = rest.admit(self.gateway, received)
         if isinstance(admitted, Answer):
             return response(admitted)
-        socket = web.WebSocketResponse(timeout=_CLOSE_SECONDS, max_msg_size=_LARGEST_FRAME, compress=False)
+        socket = web.WebSocketResponse(
+            timeout=_CLOSE_SECONDS, max_msg_size=_LARGEST_FRAME, compress=False, autoclose=False
+        )
         await socket.prepare(request)
         if request.transport is None:
             return socket
@@ -135,6 +139,9 @@ class Server:
             self.gateway.connection_lost(connection, None if code == 1006 else code)
             self.settle()
             del self._owners[transport]
+        if not socket.closed:
+            # The client's own code comes back to it (RFC 6455, section 5.5.1): discordeno tells by it who closed.
+            await socket.close(code=code if code is not None and code not in _NEVER_SENT else WSCloseCode.OK)
         await transport.closed()
         return socket
 

@@ -19,6 +19,8 @@ from conformance.isolation import Isolation, interfaces_of
 from conformance.libraries import Library
 
 _END_SECONDS: Final = 10.0
+_MAX_CONCURRENCY: Final = 64
+"""For the library that leaves asking for it to the bot."""
 
 
 @dataclass
@@ -31,11 +33,16 @@ class SeenSession:
     """None where the library shows none."""
     ids: list[str | None] = field(default_factory=list)
     nonces: list[str | None] = field(default_factory=list)
+    last: int = 0
+    """The highest sequence: as shown, or by counting, since a session's sequences start at 1 and have no gaps."""
 
-    @property
-    def last(self) -> int:
-        """The last sequence: as shown, or by counting, since a session's sequences start at 1 and have no gaps."""
-        return (self.sequences[-1] or len(self.sequences)) if self.sequences else 0
+    def in_order(self, early: list[dict[str, Any]]) -> SeenSession:
+        """The same with what came before its READY, all by sequence."""
+        rows = list(zip(self.sequences, self.names, self.ids, self.nonces, strict=True))
+        rows += [(line["sequence"], line["name"], line["id"], line["nonce"]) for line in early]
+        rows.sort(key=lambda row: row[0] or 0)
+        sequences, names, ids, nonces = (list(column) for column in zip(*rows, strict=True))
+        return SeenSession(self.id, names, sequences, ids, nonces)
 
     def ids_of(self, name: str) -> list[str | None]:
         return [id for id, of in zip(self.ids, self.names, strict=True) if of == name]
@@ -58,8 +65,8 @@ class Bots:
         """By bot and kind."""
         self.stopped: dict[int, dict[str, Any]] = {}
         self.logs: list[dict[str, Any]] = []
-        self.unplaced: list[dict[str, Any]] = []
-        """Dispatches before any READY of their shard: there should be none."""
+        self.early: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+        """Dispatches before any READY of their bot and shard."""
         self.errors = ""
 
     def _hear(self, line: dict[str, Any]) -> None:
@@ -77,13 +84,14 @@ class Bots:
         if line["name"] == "READY":
             sessions.append(SeenSession(line["session"]))
         if not sessions:
-            self.unplaced.append(line)
+            self.early[line["bot"], line["shard"]].append(line)
             return
         seen = sessions[-1]
         seen.names.append(line["name"])
         seen.sequences.append(line["sequence"])
         seen.ids.append(line["id"])
         seen.nonces.append(line["nonce"])
+        seen.last = max(seen.last, line["sequence"] or len(seen.names))
 
     async def listen(self) -> None:
         assert self._process.stdout is not None
@@ -135,12 +143,14 @@ async def running_bots(
         "token": token,
         "compression": compression,
         "zombieSeconds": zombie_seconds,
+        "maxConcurrency": _MAX_CONCURRENCY,
         "bots": [{"shards": list(bot.shards), "count": bot.count, "chunk": bot.chunk} for bot in bots],
     }
+    command = [part.format(compression=compression) for part in library.command]
     pipe = asyncio.subprocess.PIPE
     with isolation.entered():
         process = await asyncio.create_subprocess_exec(
-            *library.command, json.dumps(arguments), stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 20
+            *command, json.dumps(arguments), stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 20
         )
     running = Bots(process)
     async with asyncio.TaskGroup() as listeners:

@@ -14,14 +14,18 @@ _ON_ITS_WAY: Final = 1000
 """Milliseconds before a cut connection whose events may have been lost with it."""
 
 
-def discrepancies(truth: Truth, bots: Bots, *, bot: int, shard: int, count: int) -> list[str]:
-    """Every way in which a shard's reports differ from the truth; none if all is well."""
+def discrepancies(truth: Truth, bots: Bots, *, bot: int, shard: int, count: int, disordered: bool = False) -> list[str]:
+    """Every way in which a shard's reports differ from the truth; none if all is well.
+
+    *disordered* leaves the order in which the bot reported out of account.
+    """
     sent = [session for session in truth.sessions if (session.shard, session.count) == (shard, count)]
     seen = bots.sessions[bot, shard]
     if [session.id for session in sent] != [session.id for session in seen]:
         return [f"sessions {[session.id for session in sent]} were seen as {[session.id for session in seen]}"]
-    found = []
-    for of_truth, of_bot in zip(sent, seen, strict=True):
+    early = bots.early[bot, shard]
+    found = [] if disordered or not early else [f"{early} came before READY"]
+    for of_truth, of_bot in zip(sent, [s.in_order(early) for s in seen] if disordered else seen, strict=True):
         found += [f"session {of_truth.id}: {problem}" for problem in _in_session(truth, of_truth, of_bot)]
     return found
 

@@ -52,7 +52,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         gentle=True,
     ),
     "op 7": Scenario(strike=partial(_fault, action="reconnect")),
-    "op 7, then closed": Scenario(strike=partial(_fault, action="reconnect", seconds=0.001, code=4000)),
+    "op 7, then closed": Scenario(strike=partial(_fault, action="reconnect", seconds=0.5, code=4000)),
     "op 9 true": Scenario(strike=partial(_fault, action="invalidate", resumable=True)),
     "op 9 false": Scenario(strike=partial(_fault, action="invalidate")),
     "dropped": Scenario(strike=partial(_fault, action="drop")),

@@ -188,6 +188,16 @@ def test_two_windows_of_one_fault_stay_open_side_by_side(world):
     assert silent == [True, False, False]
 
 
+def test_a_window_closes_once_it_has_struck_as_often_as_it_was_to(world):
+    client = world.ready([0, 1])
+    client.hang_up()
+    world.fault("resetResumes", seconds=100, times=2)
+    tries = [world.connect().resume(client.session, client.sequence) for _ in range(3)]
+    assert [resumed.closed for resumed in tries] == ["dropped", "dropped", None]
+    world.fault("reconnectInsteadOfHello", seconds=100, times=1)
+    assert [world.connect().payloads[0]["op"] for _ in range(2)] == [7, 10]
+
+
 def test_acknowledgements_wait_behind_the_burst_where_that_is_set(make_world):
     world = make_world(guilds=200, burst_guilds_per_second=100, acknowledgements_behind_bursts=True)
     client = world.connect().identify([0, 1])
