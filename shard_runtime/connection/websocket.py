@@ -2,8 +2,6 @@
 
 picows hands over frames, not messages, and leaves the closing handshake to us; both are done here. Close codes are
 Discord's and outside picows' enum, so they are read from the frame's bytes.
-
-Known and left for later: picows doubles a connection's read buffer as bursts need it, and keeps it.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSInvalidURL, WSListener, WSMsgType, WSTransport, ws_connect
 
+from shard_runtime.connection.reads import BoundedReads
 from shard_runtime.ports import FrameListener, NetworkError
 
 LONGEST_MESSAGE: Final = 128 << 20
@@ -100,6 +99,8 @@ class PicowsWebSocket(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        below = transport.underlying_transport
+        below.set_protocol(BoundedReads(cast(asyncio.BufferedProtocol, below.get_protocol())))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type

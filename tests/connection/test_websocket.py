@@ -12,7 +12,8 @@ import uvloop
 from raw_server import BINARY, CONTINUATION, PING, PONG, TEXT, Peer, raw_server
 
 from shard_runtime.connection.network import SystemNetwork
-from shard_runtime.connection.websocket import CLOSE_SECONDS
+from shard_runtime.connection.reads import READ_BYTES, BoundedReads
+from shard_runtime.connection.websocket import CLOSE_SECONDS, PicowsWebSocket
 from shard_runtime.ports import NetworkError, WebSocket
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -267,3 +268,50 @@ def test_what_does_not_come_about_is_one_error_that_names_the_host(run: Run) -> 
         await network.close()
 
     run(main())
+
+
+def test_a_flood_that_has_piled_up_is_read_in_pieces_and_the_buffer_stays_small(run: Run) -> None:
+    events = 20_000
+    piled_up = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        sent = 0
+        while sent < events:
+            peer.frame(TEXT, b"x" * 900)
+            sent += 1
+            if sent % 100 == 0 and not piled_up.is_set():
+                try:
+                    async with asyncio.timeout(0.5):
+                        await peer.writer.drain()
+                except TimeoutError:
+                    piled_up.set()  # the kernel takes no more, since nobody reads
+        piled_up.set()
+        await peer.ended()
+
+    async def story(socket: WebSocket, listener: Listener) -> None:
+        socket.pause_reading()
+        await piled_up.wait()
+        socket.resume_reading()
+        await listener.until(lambda: len(listener.frames) == events)
+        assert isinstance(socket, PicowsWebSocket)
+        reads = socket._transport.underlying_transport.get_protocol()  # type: ignore[union-attr]
+        assert isinstance(reads, BoundedReads)
+        # What is offered next is the rest of the buffer, which is all of it.
+        assert len(reads._get_buffer(-1)) <= 4 * READ_BYTES
+
+    play(run, handler, story)
+
+
+def test_a_message_larger_than_a_read_arrives_whole(run: Run) -> None:
+    big = bytes(range(256)) * (40 * READ_BYTES // 256)
+
+    async def handler(peer: Peer) -> None:
+        peer.frame(BINARY, big)
+        peer.frame(TEXT, b"after")
+        await peer.ended()
+
+    async def story(socket: WebSocket, listener: Listener) -> None:
+        await listener.until(lambda: len(listener.frames) == 2)
+        assert listener.frames == [(big, True), (b"after", False)]
+
+    play(run, handler, story)
