@@ -215,7 +215,7 @@ def test_the_revision_is_pinned() -> None:
 
     If this fails, running gateways will be rolled after an upgrade: say so in the changelog, or undo the change.
     """
-    assert revision(spec()) == "6211c2d229"
+    assert revision(spec()) == "661cfb2b3f"
 
 
 @pytest.mark.parametrize(
@@ -247,6 +247,27 @@ def test_services() -> None:
     for service in services.values():
         assert service["selector"] == {"discordgateway.dev/gateway": "my-bot"}
         assert service["ports"] == [{"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP"}]
+
+
+def test_a_drain_takes_pods_one_by_one_and_is_not_held_up_by_those_that_are_not_ready() -> None:
+    (budget,) = [m for m in shared_manifests(OWNER, spec()) if m["kind"] == "PodDisruptionBudget"]
+    assert budget["metadata"]["name"] == "my-bot"
+    assert budget["spec"] == {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": {"discordgateway.dev/gateway": "my-bot"}},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+
+
+def test_pods_are_spread_over_zones_and_nodes_where_nothing_else_is_said() -> None:
+    spread = built()[1]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [constraint["topologyKey"] for constraint in spread] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+    for constraint in spread:
+        assert constraint["whenUnsatisfiable"] == "ScheduleAnyway", "better together than not at all"
+        assert constraint["labelSelector"]["matchLabels"]["discordgateway.dev/generation"] == "2"
 
 
 def test_the_forward_config() -> None:

@@ -18,6 +18,7 @@ from gateway_operator.cluster.port import (
     AlreadyExistsError,
     Cluster,
     ConflictError,
+    Manifest,
     NotFoundError,
     UncertainError,
 )
@@ -33,6 +34,7 @@ from gateway_operator.planning.actions import (
     TouchPods,
     WriteRecord,
 )
+from gateway_operator.reconcile.applying import Applier
 from gateway_operator.reconcile.observe import Parsed, World
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
 from gateway_operator.reconcile.tokens import ensure_auth
@@ -78,6 +80,11 @@ class Actor:
         self._cluster = cluster
         self._pods = pods
         self._make_token = make_token
+        self._applier = Applier(cluster)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The gateway is gone, or somebody else's to look after."""
+        self._applier.forget(namespace, name)
 
     async def perform(self, action: Action, site: Site, *, refresh: Callable[[], Awaitable[None]]) -> None:
         """Do one action; *refresh* reads Discord anew. Raises ``ClusterError``.
@@ -114,10 +121,21 @@ class Actor:
                 return
             manifests = generation_manifests(owner, spec, action.generation, site.settings)
         else:
-            await ensure_auth(self._cluster, owner, new_token=self._make_token)
+            if site.world.auth is None:
+                await ensure_auth(self._cluster, owner, new_token=self._make_token)
             manifests = shared_manifests(owner, spec)
         for manifest in manifests:
-            await self._cluster.apply(manifest)
+            await self._applier.apply(manifest, site.world.present)
+        if isinstance(action, EnsureGeneration) and not action.create:
+            await self._remove_unused(action.generation.number, manifests, site)
+
+    async def _remove_unused(self, generation: int, wanted: list[Manifest], site: Site) -> None:
+        """Delete ConfigMaps of the generation that are neither wanted nor mounted: each change leaves one."""
+        keep = {manifest["metadata"]["name"] for manifest in wanted} | site.world.mounted
+        for (kind, name), present in site.world.present.items():
+            labels = present["metadata"].get("labels") or {}
+            if kind == CONFIG_MAP.kind and labels.get(GENERATION_LABEL) == str(generation) and name not in keep:
+                await self._cluster.delete(CONFIG_MAP, present["metadata"]["namespace"], name)
 
     async def _exists(self, owner: Metadata, number: int) -> bool:
         found = await self._cluster.get(STATEFUL_SET, owner.namespace, statefulset_name(owner.name, number))

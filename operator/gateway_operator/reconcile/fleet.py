@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway_operator.api.generation import GATEWAY_LABEL
-from gateway_operator.cluster.port import CONFIG_MAP, SECRET, SERVICE, STATEFUL_SET, Cluster, ClusterError
+from gateway_operator.cluster.port import (
+    CONFIG_MAP,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    STATEFUL_SET,
+    Cluster,
+    ClusterError,
+)
 from gateway_operator.ports import Chance
 from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
 
@@ -23,7 +31,7 @@ LONGEST_BACKOFF_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 0.05
 """Changes come in crowds (a StatefulSet and its pods); one pass answers them all."""
 
-OWNED_KINDS: Final = (STATEFUL_SET, SERVICE, CONFIG_MAP, SECRET)
+OWNED_KINDS: Final = (STATEFUL_SET, POD_DISRUPTION_BUDGET, SERVICE, CONFIG_MAP, SECRET)
 """What goes with a gateway, in this order: first what runs, last what it authenticates with."""
 
 

@@ -15,7 +15,16 @@ from gateway_operator.api.generation import ANNOTATION, GATEWAY_LABEL, GENERATIO
 from gateway_operator.api.parse import InvalidGateway, parse_gateway
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Status
-from gateway_operator.cluster.port import CONFIG_MAP, GATEWAY, POD, STATEFUL_SET, Cluster, Manifest
+from gateway_operator.cluster.port import (
+    CONFIG_MAP,
+    GATEWAY,
+    POD,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+    STATEFUL_SET,
+    Cluster,
+    Manifest,
+)
 from gateway_operator.planning.observed import (
     DiscordProblem,
     DiscordTrouble,
@@ -23,6 +32,7 @@ from gateway_operator.planning.observed import (
     ObservedPod,
     ObservedRecord,
 )
+from gateway_operator.reconcile.applying import Present
 from gateway_operator.reconcile.lives import life_of
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
 from gateway_operator.reconcile.tokens import AuthTokens, read_auth
@@ -30,6 +40,8 @@ from gateway_operator.resources.naming import EPOCH_ANNOTATION, REVISION_ANNOTAT
 from shard_runtime.contract import PodStatus, Record, decode
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
+
+SHARED_KINDS: Final = (SERVICE, POD_DISRUPTION_BUDGET)
 
 RatesOf = Callable[[PodStatus], Mapping[int, float]]
 
@@ -54,6 +66,10 @@ class World:
     generations: tuple[ObservedGeneration, ...]
     addresses: Mapping[tuple[int, int], PodAddress]
     """Existing pods by generation and index."""
+    present: Present = field(repr=False)
+    """StatefulSets, ConfigMaps, Services and the PodDisruptionBudget."""
+    mounted: frozenset[str]
+    """Names of the ConfigMaps that a pod mounts, or a StatefulSet's future pods would."""
     auth: AuthTokens | None = field(repr=False)
 
 
@@ -81,9 +97,10 @@ async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata, *, ra
     """
     namespace, name = metadata.namespace, metadata.name
     labels = {GATEWAY_LABEL: name}
-    # Not gathered: of two failing calls gather would drop one's error unseen, and four short reads cost little.
-    record = await cluster.get(CONFIG_MAP, namespace, record_name(name))
+    # Not gathered: of two failing calls gather would drop one's error unseen, and a few short reads cost little.
+    configs = await cluster.select(CONFIG_MAP, namespace, labels)
     sets = await cluster.select(STATEFUL_SET, namespace, labels)
+    shared = [each for kind in SHARED_KINDS for each in await cluster.select(kind, namespace, labels)]
     pod_objects = await cluster.select(POD, namespace, labels)
     auth = await read_auth(cluster, namespace, name)
     existing = [(pod, address) for pod in pod_objects if (address := _address(cluster, pod)) is not None]
@@ -93,10 +110,18 @@ async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata, *, ra
         by_generation[address.generation][address.index] = (pod, address)
     look = _Look(pods=by_generation, statuses=statuses, rates=rates)
     generations = [_generation(manifest, look) for manifest in sets if _number(manifest) is not None]
+    record = next((each for each in configs if each["metadata"]["name"] == record_name(name)), None)
     return World(
         record=None if record is None else _record(record),
         generations=tuple(sorted(generations, key=lambda generation: generation.number)),
         addresses={(address.generation, address.index): address for _, address in existing},
+        present={(each["kind"], each["metadata"]["name"]): each for each in (*sets, *configs, *shared)},
+        mounted=frozenset(
+            volume["configMap"]["name"]
+            for spec in (*(pod["spec"] for pod in pod_objects), *(each["spec"]["template"]["spec"] for each in sets))
+            for volume in spec.get("volumes") or []
+            if "configMap" in volume
+        ),
         auth=auth,
     )
 

@@ -125,6 +125,7 @@ class Reconciler:
     def forget(self, namespace: str, name: str) -> None:
         """The gateway is gone: its pods get no more permits, and nothing is remembered."""
         self._memories.pop((namespace, name), None)
+        self._actor.forget(namespace, name)
         self._clients.remove(namespace, name)
         self._discord.forget(namespace, name)
 

@@ -25,6 +25,12 @@ DEFAULT_RESOURCES: Final[dict[str, Any]] = {
     "limits": {"memory": "1Gi"},
 }
 
+DEFAULT_SPREAD: Final[list[dict[str, Any]]] = [
+    {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway"}
+    for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+]
+"""A node or a zone that is lost takes as few shards of a generation along as may be."""
+
 
 def pod_template(owner: Metadata, spec: Spec, generation: int, *, config: str, image: str) -> dict[str, Any]:
     """The template; *config* is the name of the generation's ConfigMap."""
@@ -51,11 +57,11 @@ def pod_template(owner: Metadata, spec: Spec, generation: int, *, config: str, i
         pod["tolerations"] = [toleration.manifest() for toleration in template.tolerations]
     if template.affinity is not None:
         pod["affinity"] = dict(template.affinity)
-    if template.topology_spread_constraints:
-        selector = {"matchLabels": generation_selector(owner.name, generation)}
-        pod["topologySpreadConstraints"] = [
-            {"labelSelector": selector, **constraint} for constraint in template.topology_spread_constraints
-        ]
+    selector = {"matchLabels": generation_selector(owner.name, generation)}
+    pod["topologySpreadConstraints"] = [
+        {"labelSelector": selector, **constraint}
+        for constraint in template.topology_spread_constraints or DEFAULT_SPREAD
+    ]
     if template.priority_class_name is not None:
         pod["priorityClassName"] = template.priority_class_name
     metadata: dict[str, Any] = {"labels": {**template.labels, **generation_labels(owner.name, generation)}}

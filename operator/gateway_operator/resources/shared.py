@@ -7,9 +7,15 @@ from typing import Any
 from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.spec import Spec
 from gateway_operator.resources.configmaps import forward_config_map
+from gateway_operator.resources.disruption import disruption_budget
 from gateway_operator.resources.services import command_service, headless_service
 
 
 def shared_manifests(owner: Metadata, spec: Spec) -> list[dict[str, Any]]:
-    """To be applied by server-side apply on every pass; the Secret ``<name>-auth`` is created once, beside these."""
-    return [headless_service(owner), command_service(owner), forward_config_map(owner, spec)]
+    """To be kept as they are by server-side apply; the Secret ``<name>-auth`` is created once, beside these."""
+    return [
+        headless_service(owner),
+        command_service(owner),
+        disruption_budget(owner),
+        forward_config_map(owner, spec),
+    ]
