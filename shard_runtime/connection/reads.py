@@ -1,8 +1,8 @@
 """How much a connection reads at once.
 
-picows doubles its read buffer whenever a read fills it, and keeps it; at full speed a read fills whatever is offered, up
-to all that the kernel holds. Sixteen busy connections came to 160 MB that way. Offered no more than this they came to
-6 MB, at the same speed: some hundred events a read are as good as thousands, and fairer to the other connections.
+picows doubles its read buffer whenever a read fills it, and keeps it; at full speed a read fills whatever is offered,
+up to all that the kernel holds. Sixteen busy connections came to 160 MB that way. Offered no more than this they came
+to 6 MB, at the same speed: some hundred events a read are as good as thousands, and fairer to the other connections.
 """
 
 from __future__ import annotations
