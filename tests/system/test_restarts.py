@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
-from system.faults import kill_pod, kill_worker
+from system.faults import PATIENT, kill_pod, kill_worker
 from system.story import System, run_story
 
 SEEDS = range(1, 3)
@@ -65,3 +65,19 @@ def test_killed_pods_and_workers_resume_after_a_reshard(seed: int) -> None:
     outcome = run_story(story, seed=seed)
     check(outcome)
     assert outcome.counters.resumes_accepted >= 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_killed_pod_had_not_delivered_comes_again(seed: int) -> None:
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.bot.stop()
+        await let_a_moment_pass(system, 2, 8)
+        for pod in system.pods(1):
+            pod.kill()
+        await system.until("the pods are back", lambda: system.shards_ready(1) == 8, within=30)
+        system.bot.start()
+        await let_a_moment_pass(system, 5, 10)
+        await system.settle()
+
+    check(run_story(story, seed=seed, settings=PATIENT), identifies=8)
