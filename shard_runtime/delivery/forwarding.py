@@ -210,6 +210,12 @@ class Delivery:
         if session is not None:
             session.finish(sequence)
 
+    def skip_range(self, session_id: str, first: int, last: int) -> None:
+        """As :meth:`skip`, for *first* to *last*, both included."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.finish_range(first, last)
+
     def drop(self, session_id: str, sequence: int, name: str, reason: str) -> None:
         """*sequence* is given up before it was accepted (what a handover held beyond its bound): counted as a drop."""
         self._ledger.count_drop(name, reason)
@@ -418,9 +424,9 @@ class Delivery:
             share = 0.95 if pressure.paused or pressure.gave_way else 1.0
             if ledger.queued >= self._max_events * share or ledger.bytes >= self._max_bytes * share:
                 reason = "the queue is full"
-        if reason is None and self._spiller is not None and self._spiller.problem is None:
-            if self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
-                reason = "events come faster than the disk takes them"
+        spills = self._spiller is not None and self._spiller.problem is None
+        if reason is None and spills and self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
+            reason = "events come faster than the disk takes them"
         pressure.look(self._monotonic(), reason=reason)
 
     def _settled(self) -> None:

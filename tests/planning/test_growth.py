@@ -109,7 +109,11 @@ TABLE = {
         "ReshardStarted",
     ),
     "refused for too many guilds, and the last try failed just now": (
-        outgrown(health={"ready": 7, "problem": "closed", "code": 4011}, history=(past(Outcome.STALLED, seconds=9),), recorded={"given_up": 2}),
+        outgrown(
+            health={"ready": 7, "problem": "closed", "code": 4011},
+            history=(past(Outcome.STALLED, seconds=9),),
+            recorded={"given_up": 2},
+        ),
         [],
         "Cooldown",
     ),
