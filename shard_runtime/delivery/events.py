@@ -68,6 +68,12 @@ class Session:
         if self.delivered is not None:
             self.delivered.finish(sequence)
 
+    def finish_range(self, first: int, last: int) -> None:
+        """*first* to *last*, both included, need nothing more."""
+        self.watermark.finish_range(first, last)
+        if self.delivered is not None:
+            self.delivered.finish_range(first, last)
+
     def finish_through(self, sequence: int) -> None:
         """Everything up to and including *sequence* needs nothing more."""
         self.watermark.finish_through(sequence)

@@ -11,7 +11,7 @@ runs than unfinished events, so the bounds of the queue bound this too.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 _COMPACT_AT: Final = 512
@@ -50,6 +50,19 @@ class Watermark:
             self.value = sequence
             if self._head < len(self._starts):
                 self._advance()
+
+    def finish_range(self, first: int, last: int) -> None:
+        """*first* to *last*, both included, need nothing more. Harmless when repeated."""
+        if first <= self.value + 1:
+            self.finish_through(last)
+            return
+        starts, ends = self._starts, self._ends
+        begin = bisect_left(ends, first - 1, self._head)  # the first run that does not end before it
+        end = bisect_right(starts, last + 1, self._head)  # the first run that begins after it
+        if begin < end:
+            first, last = min(first, starts[begin]), max(last, ends[end - 1])
+        starts[begin:end] = [first]
+        ends[begin:end] = [last]
 
     def _advance(self) -> None:
         starts, ends, head = self._starts, self._ends, self._head
