@@ -310,10 +310,34 @@ class ReceiverStatus(Wire, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+PAUSE_BOUNDS_MILLISECONDS: Final = (25, 50, 100, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 5000, 10_000, 30_000)
+"""Upper bounds of the classes in which pauses are counted; one more class has what is longer."""
+
+
 class HandoverStatus(Wire, frozen=True, kw_only=True):
-    """How far a committed target is with taking over from its predecessor; absent where there is none."""
+    """How far a target is with taking over from its predecessor; absent where there is none.
+
+    Streams are guilds, and channels (else users) of the traffic without a guild.
+    """
 
     complete: bool
+    rehearsed: bool = False
+    """Before the commit: the windows of every old pod were aligned without effect lately, and fit."""
+    rehearsal_problem: str | None = None
+    lag_least_milliseconds: int | None = None
+    """Measured: how much later than the old sessions the new ones get an event, the pods' clock skew included."""
+    lag_most_milliseconds: int | None = None
+    lag_mean_milliseconds: float | None = None
+    aligned: int = 0
+    """Streams whose place was found without doubt, those by occurrence included."""
+    by_occurrence: int = 0
+    """Streams without an event that both sides know by an id: placed by counting equal events."""
+    ambiguous: int = 0
+    """Streams in which something could not be told, and was decided for the duplicate."""
+    repaired: int = 0
+    """Streams that Discord did not give both sides in the same order or number near the seal."""
+    missed_by_old: int = 0
+    """Events with an id that Discord gave the new side alone, and that were too old to be delivered."""
     sealed_pods: int = 0
     waiting_pods: int = 0
     held_guilds: int = 0
@@ -328,6 +352,8 @@ class HandoverStatus(Wire, frozen=True, kw_only=True):
     completed_at: int | None = None
     """When the last guild was released."""
     longest_pause_milliseconds: float = 0.0
+    pauses: list[int] = []
+    """Released guilds by how long their events were held back; classes as in :data:`PAUSE_BOUNDS_MILLISECONDS`."""
 
 
 class PodStatus(Wire, frozen=True, kw_only=True):
@@ -363,6 +389,8 @@ class HandoverRequest(Wire, frozen=True, kw_only=True):
     shards: list[int]
     windows: bool = True
     """False once the asker has the windows and only wants to know what is still unacknowledged."""
+    after: bool = False
+    """Whether the asker wants what the pod's sessions went on receiving after the seal."""
 
 
 class WindowEvent(Wire, frozen=True, kw_only=True, array_like=True):
@@ -372,10 +400,23 @@ class WindowEvent(Wire, frozen=True, kw_only=True, array_like=True):
     unique: bool
 
 
+class LatestEvent(Wire, frozen=True, kw_only=True, array_like=True):
+    """The last accepted event about a *subject* of which only the latest state counts (a user's presence)."""
+
+    subject: int
+    key: int
+    arrival: int
+
+
 class GuildWindow(Wire, frozen=True, kw_only=True):
+    """One stream: a guild, or a channel (else a user) of the traffic without a guild."""
+
     guild: int
     """Discord's id, 0 for traffic without a guild."""
+    channel: int = 0
+    """The channel or user of traffic without a guild."""
     events: list[WindowEvent]
+    latest: list[LatestEvent] = []
 
 
 class HandoverReply(Wire, frozen=True, kw_only=True):
@@ -390,6 +431,9 @@ class HandoverReply(Wire, frozen=True, kw_only=True):
     windows: list[GuildWindow] = []
     unacknowledged: list[int] = []
     """Guilds of the asker with accepted events that the receiver has not acknowledged yet."""
+    after: list[GuildWindow] | None = None
+    """What the pod's sessions received in the moment after the seal, and did not accept: evidence only. Absent when not
+    asked for, or not known (yet: the moment has not passed)."""
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
     recorded_since: int | None
     windows: list[contract.GuildWindow]
     unacknowledged: list[int]
+    after: list[contract.GuildWindow] | None = None
 
 
 class CommandRefused(Wire, frozen=True, kw_only=True, tag="commandRefused"):

@@ -7,14 +7,18 @@ the old pod's accepted events of that guild are acknowledged; in between nobody 
     committed    everything is held; the worker asks each old pod of its guilds to seal
     old pod sealed             the pod's guilds can be aligned
     ... and guild acknowledged the guild is released: held events are decided, later ones as they come
+    old pod heard              what its sessions received after the seal is known, for the streams that need it
 
 Trimming needs the old pod's word that it was not sealed: it may have been sealed by a sibling of ours a minute before
 the news of the commit reached us, and what came after that is ours to deliver. So a worker in standby asks its old pods
 every second or two (:meth:`Cutover.unsealed`); while one does not answer, its guilds' events are kept, up to the bound.
 
+Before the commit the worker rehearses: it aligns the windows of unsealed old pods without effect
+(:meth:`Cutover.rehearse`), which shows whether the two sides see the same streams, and measures the lag between them.
+
 A guild that no old pod has (the old generation held a part of the shards) is released by the commit. Once every old pod
-is sealed and has nothing unacknowledged left, the cutover is *complete*; it stays in use for as long as late copies of
-accepted events are recognised, and is then *over*: the worker no longer needs to ask it.
+is sealed, heard, and has nothing unacknowledged left, the cutover is *complete*; it stays in use for as long as late
+copies of accepted events are recognised, and is then *over*: the worker no longer needs to ask it.
 
 Every call returns a :class:`Step`: what to deliver now, in order, and which sequences have nothing to deliver. An event
 that is in no step is held. Times are unix milliseconds on this pod's clock, except what old pods report.
@@ -22,9 +26,10 @@ that is in no step is held. Times are unix milliseconds on this pod's clock, exc
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import msgspec
 
 from shard_runtime.contract import (
     GuildWindow,
@@ -34,77 +39,21 @@ from shard_runtime.contract import (
     overlapping_shards,
     shard_of_guild,
 )
-from shard_runtime.handover.alignment import (
-    LATE_COPIES_MILLISECONDS,
-    MARGIN_MILLISECONDS,
-    Alignment,
-    AlignmentFactory,
-    Arrived,
-    Decision,
-    Evidence,
-    PlainAlignment,
-)
+from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS, AlignmentFactory, Decision, Outcome
+from shard_runtime.handover.course import Course
 from shard_runtime.handover.holding import HOLD_BYTES, HOLD_EVENTS, Held, Hold
+from shard_runtime.handover.keys import Place
+from shard_runtime.handover.lags import UNMEASURED_MILLISECONDS
+from shard_runtime.handover.old_pod import Known, OldPod, by_place
+from shard_runtime.handover.placed import Placed, placed
+from shard_runtime.handover.rehearsal import Rehearsal
+from shard_runtime.handover.report import Report
+from shard_runtime.handover.steps import Deliver, Step
+from shard_runtime.handover.streams import StreamAlignment
+from shard_runtime.handover.window import AFTER_MILLISECONDS
 
-
-class Deliver(NamedTuple):
-    event: Held
-    maybe_duplicate: bool
-
-
-class Step:
-    """What follows from a call. Delivered in this order; a guild's events are in the order in which they arrived."""
-
-    __slots__ = ("deliver", "overflowed", "skip")
-
-    def __init__(self) -> None:
-        self.deliver: list[Deliver] = []
-        self.skip: list[Held] = []
-        """Trimmed, or accepted by the old side: their sequences are finished."""
-        self.overflowed: list[Held] = []
-        """Given up because the bound on what is held was reached; finished too, to be counted as dropped."""
-
-
-class OldPod:
-    """What is known of one pod of the old generation."""
-
-    def __init__(self) -> None:
-        self.hold = Hold()
-        self.unsealed_at: int | None = None
-        """The latest moment (this pod's clock) at which it was certainly not sealed."""
-        self.evidence: Evidence | None = None
-        """Of a guild without a window; None until sealed."""
-        self.sealed_at = 0
-        """On this pod's clock, as far as clocks agree."""
-        self.windows: Mapping[int, GuildWindow] = {}
-        self.unacknowledged: frozenset[int] = frozenset()
-        self.done_at: int | None = None
-        """When it was sealed and had nothing unacknowledged left."""
-        self.closed = False
-        """No late copies are expected any more."""
-        self.alignments: dict[int, Alignment] = {}
-        self.waiting: dict[int, deque[Held]] = {}
-        """Events that an alignment has taken and not yet answered."""
-
-    @property
-    def sealed(self) -> bool:
-        return self.evidence is not None
-
-    def released(self, guild: int) -> bool:
-        return self.evidence is not None and guild not in self.unacknowledged
-
-    def alignment(self, guild: int, make: AlignmentFactory) -> Alignment:
-        alignment = self.alignments.get(guild)
-        if alignment is None:
-            assert self.evidence is not None
-            window = self.windows.get(guild)
-            evidence = Evidence(
-                sealed_at=self.evidence.sealed_at,
-                recorded_since=self.evidence.recorded_since,
-                events=window.events if window is not None else (),
-            )
-            alignment = self.alignments[guild] = make(evidence)
-        return alignment
+HEAR_MILLISECONDS: Final = AFTER_MILLISECONDS + 1500
+"""How long after a seal to wait for what the old sessions received then, before doing without it."""
 
 
 class Cutover:
@@ -117,7 +66,7 @@ class Cutover:
         shards: Collection[int],
         predecessor: ShardLayout,
         overlap_seconds: float = 10.0,
-        align: AlignmentFactory = PlainAlignment,
+        align: AlignmentFactory = StreamAlignment,
         max_events: int = HOLD_EVENTS,
         max_bytes: int = HOLD_BYTES,
     ) -> None:
@@ -127,17 +76,18 @@ class Cutover:
         self._align = align
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._began: dict[int, int] = {}
+        self._courses: dict[int, Course] = {}
         pods = {predecessor.pod_of(old) for shard in shards for old in overlapping_shards(shard, count, predecessor)}
-        self._pods: dict[int, OldPod] = {pod: OldPod() for pod in sorted(pods)}
+        self._pods = {pod: OldPod(number=pod, layout=predecessor, began=self._began) for pod in sorted(pods)}
         self._without = Hold()
+        self._rehearsals = {pod: Rehearsal(overlap=self._overlap) for pod in self._pods}
+        self._report = Report()
         self.committed_at: int | None = None
         self.completed_at: int | None = None
-        self._skipped = self._marked = self.overflowed = 0
-        self._held_guilds: set[int] = set()
-        self._released_guilds: set[int] = set()
-        self._longest_pause = 0.0
+        self.overflowed = 0
 
-    # --- What the worker has to do
+    # --- What the worker has to do ------------------------------------------------------------------------------------
 
     @property
     def old_pods(self) -> list[int]:
@@ -150,6 +100,11 @@ class Cutover:
         if self.committed_at is None:
             return []
         return [number for number, pod in self._pods.items() if not pod.sealed]
+
+    @property
+    def to_hear(self) -> list[int]:
+        """Sealed old pods to be asked what their sessions received after the seal."""
+        return [number for number, pod in self._pods.items() if pod.sealed and pod.after is None]
 
     @property
     def to_await(self) -> list[int]:
@@ -165,11 +120,21 @@ class Cutover:
         """Complete, and no copy of an accepted event is expected any more; :meth:`offer` need not be called."""
         return self.completed_at is not None and now - self.completed_at > LATE_COPIES_MILLISECONDS
 
-    # --- Events
+    # --- Events -------------------------------------------------------------------------------------------------------
+
+    def begins(self, shard: int, now: int) -> None:
+        """*shard* has a new session, or goes on with one that another process had: what it had before is not here."""
+        self._began[shard] = now
 
     def offer(self, event: Held) -> Step:
         """The next event of one of this worker's sessions, in order of arrival."""
         step = Step()
+        course = self._courses.get(event.shard)
+        if course is None:
+            course = self._courses[event.shard] = Course()
+        not_before = course.not_before(event.arrival, replayed=event.replayed)
+        if not_before is not None:
+            event = msgspec.structs.replace(event, not_before=not_before)
         pod = self._pod_of(event)
         if pod is None:
             if self.committed_at is not None:
@@ -178,18 +143,18 @@ class Cutover:
             self._without.append(event)
             step.skip.extend(self._without.trim(event.arrival - self._overlap))
         elif pod.released(event.guild):
-            self._feed(pod, event, step)
+            self._feed(pod, event, event.arrival, step)
             return step
         else:
             pod.hold.append(event)
             if self.committed_at is None:
                 self._trim(pod, event.arrival, step)
             else:
-                self._held_guilds.add(event.guild)
+                self._report.held(event.guild)
         self._bound(step)
         return step
 
-    # --- News
+    # --- News ---------------------------------------------------------------------------------------------------------
 
     def unsealed(self, pod: int, asked_at: int) -> Step:
         """Old *pod* answered a question of *asked_at* (this pod's clock) and was not sealed. Lets standby trim."""
@@ -201,19 +166,45 @@ class Cutover:
                 self._trim(old, asked_at, step)
         return step
 
+    def rehearse(self, pod: int, reply: HandoverReply, now: int) -> None:
+        """Align the windows of an old *pod* that is not sealed, without effect."""
+        old = self._pods.get(pod)
+        if old is None or old.sealed:
+            return
+        windows = by_place(reply.windows)
+        self._rehearsals[pod].take(
+            overlap=old.overlap(windows),
+            windows=windows,
+            held=old.hold.events,
+            recorded_since=reply.recorded_since,
+            held_since=max(old.hold.complete_since, *self._began.values(), 0),
+            now=now,
+        )
+
     def commit(self, now: int) -> Step:
         """The record makes this generation the active one. Harmless when repeated."""
         step = Step()
         if self.committed_at is None:
             self.committed_at = now
             for pod in self._pods.values():
-                self._held_guilds.update(event.guild for event in pod.hold.events)
+                for event in pod.hold.events:
+                    self._report.held(event.guild)
             step.deliver.extend(Deliver(event, False) for event in self._without.take(lambda _: True))
             self._complete_if_so(now)
         return step
 
-    def sealed(self, pod: int, reply: HandoverReply, now: int) -> Step:
+    def sealed(
+        self,
+        pod: int,
+        reply: HandoverReply,
+        now: int,
+        *,
+        known: Known | None = None,
+        found: Iterable[Placed] = (),
+    ) -> Step:
         """Old *pod*'s answer to a seal, with windows. Harmless when repeated: the first one counts.
+
+        *known*: what :meth:`known` made of it. *found*: what an earlier life of the worker found (``Step.placed``).
 
         Raises ``ValueError`` before the commit: a seal is asked for only after it.
         """
@@ -222,12 +213,27 @@ class Cutover:
         old = self._pods.get(pod)
         if old is None or old.sealed:
             return self.acknowledged(pod, reply.unacknowledged, now)
-        lost = reply.sealed_at is None or reply.recorded_since is None
-        old.sealed_at = now if reply.sealed_at is None else reply.sealed_at
-        old.evidence = Evidence(sealed_at=old.sealed_at, recorded_since=None if lost else reply.recorded_since)
-        old.windows = {} if lost else {window.guild: window for window in reply.windows}
-        old.unacknowledged = frozenset(reply.unacknowledged)
+        old.seal(reply, now, known=known or self.known(pod, reply, now), found=found)
         return self._release(old, now)
+
+    def known(self, pod: int, reply: HandoverReply, now: int) -> Known:
+        """What is to be kept with *pod*'s answer to a seal, since it cannot be learned again after a restart."""
+        return self._pods[pod].measure(reply, now, self._rehearsals[pod].extremes)
+
+    def heard(self, pod: int, after: Iterable[GuildWindow], now: int) -> Step:
+        """What the sessions of sealed old *pod* received in the moment after the seal; nothing where that is not known.
+
+        Harmless when repeated: the first one counts.
+        """
+        step = Step()
+        old = self._pods.get(pod)
+        if old is None or not old.sealed or old.after is not None:
+            return step
+        old.after = {place: window.events for place, window in by_place(after).items()}
+        for place, alignment in old.alignments.items():
+            self._answer(old, place, alignment.learn(old.after.get(place, ()), now), now, step)
+        self._complete_if_so(now)
+        return step
 
     def acknowledged(self, pod: int, unacknowledged: Iterable[int], now: int) -> Step:
         """Sealed old *pod* says which guilds of ours still have accepted events without an acknowledgement.
@@ -246,30 +252,37 @@ class Cutover:
     def tick(self, now: int) -> Step:
         """To be called about ten times a second while not over: settles what only needed time."""
         step = Step()
-        for pod in self._pods.values():
-            for guild in [guild for guild, waiting in pod.waiting.items() if waiting]:
-                self._answer(pod, guild, pod.alignments[guild].pass_time(now), step)
-            if pod.done_at is not None and now - pod.done_at > LATE_COPIES_MILLISECONDS and not pod.waiting:
-                pod.closed = True
-                pod.alignments.clear()
-                pod.windows = {}
+        for number, pod in self._pods.items():
+            if pod.sealed and pod.after is None and now - pod.sealed_here > HEAR_MILLISECONDS:
+                step.extend(self.heard(number, (), now))
+            for place in list(pod.waiting):
+                self._answer(pod, place, pod.alignments[place].pass_time(now), now, step)
+            if pod.done_at is not None and not pod.closed and now - pod.done_at > LATE_COPIES_MILLISECONDS:
+                self._report.keep(pod.counted())
+                step.skip.extend(pod.close())
         return step
 
-    # --- Status
+    # --- Status -------------------------------------------------------------------------------------------------------
 
     def status(self) -> HandoverStatus:
-        sealed = sum(pod.sealed for pod in self._pods.values())
-        return HandoverStatus(
-            complete=self.complete,
-            sealed_pods=sealed,
-            waiting_pods=len(self._pods) - sealed,
-            held_guilds=len(self._held_guilds),
-            released_guilds=len(self._released_guilds),
-            delivered_marked=self._marked,
-            skipped=self._skipped,
-            committed_at=self.committed_at,
-            completed_at=self.completed_at,
-            longest_pause_milliseconds=self._longest_pause,
+        pods = self._pods.values()
+        sealed = sum(pod.sealed for pod in pods)
+        problem = None
+        if self.committed_at is None:
+            problem = next((text for text in (r.problem for r in self._rehearsals.values()) if text is not None), None)
+        return self._report.status(
+            [alignment for pod in pods for alignment in pod.counted()],
+            rehearsals=self._rehearsals.values(),
+            bounds=[pod.bounds for pod in pods if pod.sealed],
+            base=HandoverStatus(
+                complete=self.complete,
+                rehearsed=self.committed_at is not None or problem is None,
+                rehearsal_problem=problem,
+                sealed_pods=sealed,
+                waiting_pods=len(self._pods) - sealed,
+                committed_at=self.committed_at,
+                completed_at=self.completed_at,
+            ),
         )
 
     @property
@@ -281,7 +294,7 @@ class Cutover:
     def held_bytes(self) -> int:
         return self._without.bytes + sum(pod.hold.bytes for pod in self._pods.values())
 
-    # --- Inside
+    # --- Inside -------------------------------------------------------------------------------------------------------
 
     def _pod_of(self, event: Held) -> OldPod | None:
         shard = shard_of_guild(event.guild, self._predecessor.count)
@@ -291,7 +304,7 @@ class Cutover:
 
     def _trim(self, pod: OldPod, now: int, step: Step) -> None:
         if pod.unsealed_at is not None:
-            step.skip.extend(pod.hold.trim(min(now - self._overlap, pod.unsealed_at - MARGIN_MILLISECONDS)))
+            step.skip.extend(pod.hold.trim(min(now - self._overlap, pod.unsealed_at - UNMEASURED_MILLISECONDS)))
 
     def _bound(self, step: Step) -> None:
         """Give up the oldest of what is held most, down to the bounds."""
@@ -303,40 +316,53 @@ class Cutover:
     def _release(self, pod: OldPod, now: int) -> Step:
         step = Step()
         for event in pod.hold.take(pod.released):
-            self._feed(pod, event, step)
-            if event.guild in self._held_guilds:
-                self._held_guilds.discard(event.guild)
-                self._released_guilds.add(event.guild)
-        if step.deliver:
-            self._longest_pause = max(self._longest_pause, float(now - pod.sealed_at))
+            pod.was_held.add(event.place)
+            self._report.released(event.guild)
+            self._feed(pod, event, now, step)
         if not pod.unacknowledged and pod.done_at is None:
             pod.done_at = now
         self._complete_if_so(now)
         return step
 
-    def _feed(self, pod: OldPod, event: Held, step: Step) -> None:
+    def _feed(self, pod: OldPod, event: Held, now: int, step: Step) -> None:
         if pod.closed:
             step.deliver.append(Deliver(event, False))
             return
-        alignment = pod.alignment(event.guild, self._align)
-        pod.waiting.setdefault(event.guild, deque()).append(event)
-        arrived = Arrived(event.name, event.payload, event.arrival, event.replayed)
-        self._answer(pod, event.guild, alignment.feed(arrived), step)
+        self._answer(pod, event.place, pod.feed(event, self._align), now, step)
 
-    def _answer(self, pod: OldPod, guild: int, decisions: Iterable[Decision], step: Step) -> None:
-        waiting = pod.waiting[guild]
+    def _answer(self, pod: OldPod, place: Place, decisions: Iterable[Decision], now: int, step: Step) -> None:
+        waiting = pod.waiting.get(place)
+        if waiting is None:
+            return
+        if place in pod.to_place and pod.alignments[place].outcome is not Outcome.WAITING:
+            decisions = list(decisions)
+            self._remember(pod, place, list(zip(waiting, decisions, strict=False)), step)
         for decision in decisions:
             event = waiting.popleft()
             if decision is Decision.SKIP:
-                self._skipped += 1
+                self._report.skipped += 1
                 step.skip.append(event)
             else:
                 marked = decision is Decision.DELIVER_MARKED
-                self._marked += marked
+                self._report.delivered(place.guild, now - max(event.arrival, pod.sealed_at), marked=marked)
                 step.deliver.append(Deliver(event, marked))
         if not waiting:
-            del pod.waiting[guild]
+            del pod.waiting[place]
+
+    def _remember(self, pod: OldPod, place: Place, answered: list[tuple[Held, Decision]], step: Step) -> None:
+        alignment = pod.alignments[place]
+        found = placed(
+            place,
+            answered,
+            outcome=alignment.outcome,
+            ambiguous=alignment.ambiguous,
+            missed_by_old=alignment.missed_by_old,
+        )
+        if found is not None:
+            pod.to_place.discard(place)
+            step.placed.setdefault(pod.number, []).append(found)
 
     def _complete_if_so(self, now: int) -> None:
-        if self.completed_at is None and all(pod.done_at is not None for pod in self._pods.values()):
+        done = all(pod.done_at is not None and pod.after is not None for pod in self._pods.values())
+        if self.completed_at is None and done:
             self.completed_at = now

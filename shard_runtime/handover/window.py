@@ -1,7 +1,8 @@
-"""What the old side remembers of the streams it accepts: keys and arrival times, in a sliding window per guild.
+"""What the old side remembers of the streams it accepts: keys and arrival times, in a sliding window per stream.
 
 Recorded only while a target exists. The window slides with its own events, not with a clock: once sealed, nothing is
-recorded any more and so nothing is forgotten, however long the new side takes to ask.
+recorded any more and so nothing is forgotten, however long the new side takes to ask. A second window, of what arrives
+in the moment after the seal and is not accepted, is evidence of where the stream went on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from shard_runtime.contract import GuildWindow, HandoverRequest, WindowEvent, shard_of_guild
-from shard_runtime.handover.keys import event_key
+from shard_runtime.contract import GuildWindow, HandoverRequest, LatestEvent, WindowEvent, shard_of_guild
+from shard_runtime.handover.keys import REPLIES, SESSION_OWN, Place, event_key, latest_subject
 
 WINDOW_EVENTS: Final = 400_000
 """Most events that one worker's window holds."""
@@ -21,24 +22,33 @@ WINDOW_BYTES: Final = 64 << 20
 EVENT_BYTES: Final = 160
 """What one of them takes (struct, two numbers, queue slots), so a bound in bytes is one on their number too."""
 
-NOT_RECORDED: Final = frozenset(
-    {"READY", "RESUMED", "GUILD_MEMBERS_CHUNK", "SOUNDBOARD_SOUNDS", "CHANNEL_INFO", "RATE_LIMITED"}
-)
-"""A session's own events and answers to its own requests: the other generation's sessions never get a copy."""
+AFTER_MILLISECONDS: Final = 300
+"""How long after the seal the streams are followed on."""
+
+NOT_RECORDED: Final = SESSION_OWN | REPLIES
+"""The other generation's sessions never get a copy."""
 
 
 class Window:
     """The recent past of one worker's accepted events. Times are unix milliseconds of the recording pod."""
 
     def __init__(
-        self, *, since: int, overlap_seconds: float, max_events: int = WINDOW_EVENTS, max_bytes: int = WINDOW_BYTES
+        self,
+        *,
+        since: int,
+        overlap_seconds: float,
+        own_user: int | None = None,
+        max_events: int = WINDOW_EVENTS,
+        max_bytes: int = WINDOW_BYTES,
     ) -> None:
-        """Begin to record at *since*."""
+        """Begin to record at *since*. *own_user* is the bot's user id, if known."""
         self._span = int(overlap_seconds * 1000)
         self._most = max(1, min(max_events, max_bytes // EVENT_BYTES))
-        self._guilds: dict[int, deque[WindowEvent]] = {}
-        self._order: deque[int] = deque()
-        """The guild of each recorded event, oldest first."""
+        self._own_user = own_user
+        self._streams: dict[Place, deque[WindowEvent]] = {}
+        self._latest: dict[tuple[Place, int], LatestEvent] = {}
+        self._order: deque[tuple[Place, int | None, int]] = deque()
+        """Stream, subject and arrival of each recorded event, oldest first."""
         self._since = since
 
     @property
@@ -49,35 +59,55 @@ class Window:
     def __len__(self) -> int:
         return len(self._order)
 
-    def record(self, guild: int, name: str, payload: bytes, arrival: int) -> None:
-        """Remember an accepted event of *guild* (0: none) that arrived at *arrival*."""
+    def record(self, place: Place, name: str, payload: bytes, arrival: int) -> None:
+        """Remember an accepted event of the stream *place* that arrived at *arrival*."""
         if name in NOT_RECORDED:
             return
         hash_, unique = event_key(name, payload)
-        events = self._guilds.get(guild)
-        if events is None:
-            events = self._guilds[guild] = deque()
-        events.append(WindowEvent(key=hash_, arrival=arrival, unique=unique))
-        self._order.append(guild)
+        subject = latest_subject(name, payload, own_user=self._own_user)
+        if subject is not None:
+            self._latest[place, subject] = LatestEvent(subject=subject, key=hash_, arrival=arrival)
+        else:
+            events = self._streams.get(place)
+            if events is None:
+                events = self._streams[place] = deque()
+            events.append(WindowEvent(key=hash_, arrival=arrival, unique=unique))
+        self._order.append((place, subject, arrival))
         horizon = arrival - self._span
-        while len(self._order) > self._most or self._guilds[self._order[0]][0].arrival < horizon:
+        while len(self._order) > self._most or self._order[0][2] < horizon:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        guild = self._order.popleft()
-        events = self._guilds[guild]
-        self._since = max(self._since, events.popleft().arrival)
+        place, subject, arrival = self._order.popleft()
+        self._since = max(self._since, arrival)
+        if subject is not None:
+            if self._latest.get((place, subject), _NEVER).arrival == arrival:
+                del self._latest[place, subject]
+            return
+        events = self._streams[place]
+        events.popleft()
         if not events:
-            del self._guilds[guild]
+            del self._streams[place]
 
     def export(self, request: HandoverRequest) -> list[GuildWindow]:
-        """The windows of the asker's guilds; guilds without a recorded event are left out."""
+        """The windows of the asker's guilds; streams without a recorded event are left out."""
         shards = frozenset(request.shards)
+        latest: dict[Place, list[LatestEvent]] = {}
+        for (place, _), event in self._latest.items():
+            latest.setdefault(place, []).append(event)
         return [
-            GuildWindow(guild=guild, events=list(events))
-            for guild, events in self._guilds.items()
-            if shard_of_guild(guild, request.count) in shards
+            GuildWindow(
+                guild=place.guild,
+                channel=place.channel,
+                events=list(self._streams.get(place, ())),
+                latest=latest.get(place, []),
+            )
+            for place in dict.fromkeys((*self._streams, *latest))
+            if shard_of_guild(place.guild, request.count) in shards
         ]
+
+
+_NEVER: Final = LatestEvent(subject=0, key=0, arrival=-1)
 
 
 def asked_for(guilds: Iterable[int], request: HandoverRequest) -> list[int]:

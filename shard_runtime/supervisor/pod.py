@@ -324,6 +324,7 @@ class Pod:
             recorded_since=merged.recorded_since,
             windows=merged.windows,
             unacknowledged=merged.unacknowledged,
+            after=merged.after,
         )
 
     # --- Looking and stopping -----------------------------------------------------------------------------------------

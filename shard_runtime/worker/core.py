@@ -18,6 +18,7 @@ from shard_runtime import contract
 from shard_runtime.contract import Role
 from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
 from shard_runtime.handover.cutover import Cutover
+from shard_runtime.handover.keys import own_user_of
 from shard_runtime.orders import (
     AskStatus,
     AskWindow,
@@ -86,7 +87,14 @@ class Worker:
             pause=lambda paused: self._shards.pause_reading(paused),
         )
         self._sign_with(begin.signing)
-        self._flow = Flow(delivery=self._delivery, clock=clock, log=log, sessions_changed=self._sessions_changed)
+        self._flow = Flow(
+            count=config.layout.count,
+            own_user=own_user_of(begin.token),
+            delivery=self._delivery,
+            clock=clock,
+            log=log,
+            sessions_changed=self._sessions_changed,
+        )
         self._permits = PermitClient(
             config=config,
             pod_uid=begin.pod_uid,
@@ -222,7 +230,10 @@ class Worker:
         if self._orders.predecessor_retired and not takeover.has_evidence():
             return  # a state that was lost after the handover: nobody is left to ask, and nothing to wait for
         self._takeover = takeover
-        self._flow.hold(cutover, resuming=self._shards.resuming)
+        if not takeover.has_evidence():
+            for shard in self._saved:
+                cutover.begins(shard, self._clock.unix_milliseconds())
+        self._flow.hold(cutover, resuming=self._shards.resuming, remember=takeover.remember)
         takeover.restore()
         assert self._tasks is not None
         self._taking_over = self._tasks.create_task(self._take_over(takeover), name="handover")

@@ -12,14 +12,16 @@ The way is chosen when something changes, by replacing :attr:`Flow.dispatch`; an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from shard_runtime.delivery import Delivery
-from shard_runtime.handover.cutover import Cutover, Step
-from shard_runtime.handover.holding import Held
-from shard_runtime.handover.keys import stream_of
+from shard_runtime.handover.cutover import Cutover
+from shard_runtime.handover.holding import held
+from shard_runtime.handover.keys import place_of
+from shard_runtime.handover.placed import Placed
 from shard_runtime.handover.snapshots import StartupSnapshots
+from shard_runtime.handover.steps import Step
 from shard_runtime.handover.window import Window
 from shard_runtime.ports import Clock
 from shard_runtime.protocol.envelope import read_envelope
@@ -34,18 +36,30 @@ class Flow:
     """A :class:`shard_runtime.shard.ShardSink`."""
 
     def __init__(
-        self, *, delivery: Delivery, clock: Clock, log: logging.Logger, sessions_changed: Callable[[], None]
+        self,
+        *,
+        count: int,
+        own_user: int | None,
+        delivery: Delivery,
+        clock: Clock,
+        log: logging.Logger,
+        sessions_changed: Callable[[], None],
     ) -> None:
-        """*sessions_changed* is called when a session began or ended."""
+        """*count*: of the generation's shards. *sessions_changed* is called when a session began or ended."""
         self._sessions_changed = sessions_changed
+        self._count = count
         self._delivery = delivery
         self._clock = clock
         self._log = log
         self._cutover: Cutover | None = None
         self._window: Window | None = None
         self._fence: dict[str, int] | None = None
+        self._after: Window | None = None
+        self._after_until = 0
         self._snapshots: dict[str, StartupSnapshots] = {}
         self._resuming: Callable[[int], bool] = lambda shard: False
+        self._remember: Callable[[Mapping[int, Sequence[Placed]]], None] = lambda found: None
+        self.own_user = own_user
         self.active = False
         """Whether a new session is the bot's business, so that its READY is forwarded."""
         self._overflowed = False
@@ -56,10 +70,20 @@ class Flow:
 
     # --- Which way ----------------------------------------------------------------------------------------------------
 
-    def hold(self, cutover: Cutover, *, resuming: Callable[[int], bool]) -> None:
-        """Let *cutover* decide from now on; *resuming* says whether a shard is being sent what it missed."""
+    def hold(
+        self,
+        cutover: Cutover,
+        *,
+        resuming: Callable[[int], bool],
+        remember: Callable[[Mapping[int, Sequence[Placed]]], None],
+    ) -> None:
+        """Let *cutover* decide from now on; *resuming* says whether a shard is being sent what it missed.
+
+        *remember* gets the places that were found, before anything behind them is delivered.
+        """
         self._cutover = cutover
         self._resuming = resuming
+        self._remember = remember
         self._choose()
 
     def release(self) -> None:
@@ -77,6 +101,10 @@ class Flow:
         """Accept nothing more, but what a resume brings again: by session, up to the sequence in *accepted*."""
         self._fence = dict(accepted)
         self._choose()
+
+    def follow(self, after: Window, *, until: int) -> None:
+        """Remember in *after* what a fenced worker's sessions receive and do not accept, until then."""
+        self._after, self._after_until = after, until
 
     @property
     def fenced(self) -> bool:
@@ -109,12 +137,19 @@ class Flow:
         assert self._fence is not None
         if sequence <= self._fence.get(session_id, 0):
             self._delivery.accept(shard, session_id, sequence, name, payload)
+        elif self._after is not None:
+            now = self._clock.unix_milliseconds()
+            if now <= self._after_until:
+                place = place_of(name, payload, shard=shard, count=self._count)
+                self._after.record(place, name, payload, now)
+            else:
+                self._after = None
 
     def _record_and_accept(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._window is not None
-        guild = stream_of(name, payload)
-        self._window.record(guild, name, payload, self._clock.unix_milliseconds())
-        self._delivery.accept(shard, session_id, sequence, name, payload, guild=guild)
+        place = place_of(name, payload, shard=shard, count=self._count)
+        self._window.record(place, name, payload, self._clock.unix_milliseconds())
+        self._delivery.accept(shard, session_id, sequence, name, payload, guild=place.guild)
 
     def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._cutover is not None
@@ -122,23 +157,26 @@ class Flow:
         if snapshots is not None and snapshots.is_startup_snapshot(name, payload):
             self._delivery.skip(session_id, sequence)
             return
-        event = Held(
+        event = held(
             shard=shard,
+            count=self._count,
             session=session_id,
             sequence=sequence,
             name=name,
             payload=payload,
-            guild=stream_of(name, payload),
             arrival=self._clock.unix_milliseconds(),
             replayed=self._resuming(shard),
+            own_user=self.own_user,
         )
         self.apply(self._cutover.offer(event))
 
     def apply(self, step: Step) -> None:
         """Carry out what the cutover decided."""
+        if step.placed:
+            self._remember(step.placed)
         for event, marked in step.deliver:
             if self._window is not None:
-                self._window.record(event.guild, event.name, event.payload, self._clock.unix_milliseconds())
+                self._window.record(event.place, event.name, event.payload, self._clock.unix_milliseconds())
             self._delivery.accept(
                 event.shard,
                 event.session,
@@ -169,6 +207,8 @@ class Flow:
                 self._delivery.accept(shard, session_id, sequence, "READY", payload)
             return
         self._delivery.session_started(session_id, sequence)
+        if self._cutover is not None:
+            self._cutover.begins(shard, self._clock.unix_milliseconds())
         if self.active:
             self._delivery.accept(shard, session_id, sequence, "READY", payload)
         else:

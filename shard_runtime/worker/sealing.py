@@ -13,7 +13,7 @@ from shard_runtime import contract
 from shard_runtime.contract import ShardState
 from shard_runtime.delivery import Delivery
 from shard_runtime.handover.seals import Seal, sealing_moment
-from shard_runtime.handover.window import Window
+from shard_runtime.handover.window import AFTER_MILLISECONDS, Window
 from shard_runtime.orders import Windows
 from shard_runtime.ports import Clock, Disk
 from shard_runtime.worker.flow import Flow
@@ -59,6 +59,9 @@ class OldSide:
         self._disk = disk
         self._log = log
         self._window: Window | None = None
+        self._after: Window | None = None
+        """What the sessions receive in the moment after the seal; not known after a restart."""
+        self._after_until = 0
         self._sealed: _Sealed | None = None
         self._restored = False
 
@@ -92,9 +95,12 @@ class OldSide:
         if wanted == (self._window is not None) or self.sealed:
             return
         now = self._clock.unix_milliseconds()
-        self._window = Window(since=now, overlap_seconds=self._config.overlap_seconds) if wanted else None
+        self._window = self._new_window(now) if wanted else None
         self._flow.record(self._window)
         self._delivery.track_guilds(wanted)
+
+    def _new_window(self, since: int) -> Window:
+        return Window(since=since, overlap_seconds=self._config.overlap_seconds, own_user=self._flow.own_user)
 
     def seal(self, by_generation: int) -> None:
         """Accept nothing more, durably. Raises ``OSError`` when it cannot be persisted; then nothing has changed.
@@ -118,6 +124,8 @@ class OldSide:
         )
         self._disk.write(self._path, contract.encode(sealed))
         self._put_in_force(sealed)
+        self._after, self._after_until = self._new_window(now), now + AFTER_MILLISECONDS
+        self._flow.follow(self._after, until=self._after_until)
 
     def _put_in_force(self, sealed: _Sealed) -> None:
         self._sealed = sealed
@@ -157,4 +165,10 @@ class OldSide:
             recorded_since=seal.recorded_since,
             windows=[window for window in seal.windows if asked(window.guild)] if request.windows else [],
             unacknowledged=sorted(filter(asked, owed)),
+            after=self._received_after(request),
         )
+
+    def _received_after(self, request: contract.HandoverRequest) -> list[contract.GuildWindow] | None:
+        if not request.after or self._after is None or self._clock.unix_milliseconds() <= self._after_until:
+            return None
+        return self._after.export(request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,10 @@ import msgspec
 
 from shard_runtime import contract
 from shard_runtime.backoff import Backoff
-from shard_runtime.handover.cutover import Cutover, Step
+from shard_runtime.handover.cutover import Cutover
+from shard_runtime.handover.old_pod import Known
+from shard_runtime.handover.placed import Placed
+from shard_runtime.handover.steps import Step
 from shard_runtime.ports import Chance, Clock, Disk
 from shard_runtime.siblings import SiblingError, Siblings
 
@@ -34,6 +37,20 @@ class _Complete(contract.Wire, frozen=True, kw_only=True):
     status: contract.HandoverStatus
     over: bool = False
     """Nothing that came before its end can come again, so the old pods' answers are not needed any more."""
+
+
+class _Evidence(contract.Wire, frozen=True, kw_only=True):
+    """``seal-of-<pod>.json``: written before the answer to a seal is used."""
+
+    reply: contract.HandoverReply
+    known: Known
+
+
+class _Found(contract.Wire, frozen=True, kw_only=True):
+    """``found-of-<pod>.json``: what came of it so far."""
+
+    placed: list[Placed] = msgspec.field(default_factory=list)
+    after: list[contract.GuildWindow] | None = None
 
 
 class Takeover:
@@ -72,6 +89,7 @@ class Takeover:
         self._log = log
         self._committed = asyncio.Event()
         self._disk_failed = False
+        self._found: dict[int, _Found] = {}
 
     # --- Restarts -----------------------------------------------------------------------------------------------------
 
@@ -85,22 +103,49 @@ class Takeover:
         """Use the answers of old pods that an earlier life of the worker got. To be called before any event comes."""
         complete = _read_complete(self._folder, self._disk, self._request.generation) is not None
         for pod in self._cutover.old_pods:
-            reply = self._read_evidence(pod)
-            if reply is None:
+            evidence = self._read_evidence(pod)
+            if evidence is None:
                 continue
             self.commit()
+            reply = evidence.reply
             if complete:  # the old pods may be gone, and had nothing left to deliver
                 reply = msgspec.structs.replace(reply, unacknowledged=[])
-            self._apply(self._cutover.sealed(pod, reply, self._clock.unix_milliseconds()))
+            found = self._found[pod] = self._read_found(pod)
+            now = self._clock.unix_milliseconds()
+            self._apply(self._cutover.sealed(pod, reply, now, known=evidence.known, found=found.placed))
+            if found.after is not None:
+                self._apply(self._cutover.heard(pod, found.after, now))
 
     def has_evidence(self) -> bool:
         """Whether an earlier life of the worker got an old pod's seal."""
         return any(self._read_evidence(pod) is not None for pod in self._cutover.old_pods)
 
-    def _read_evidence(self, pod: int) -> contract.HandoverReply | None:
+    def _read_evidence(self, pod: int) -> _Evidence | None:
         data = self._disk.read(self._evidence(pod))
-        reply = None if data is None else contract.decode(data, contract.HandoverReply)
-        return reply if reply is not None and reply.generation == self._predecessor else None
+        evidence = None if data is None else contract.decode(data, _Evidence)
+        return evidence if evidence is not None and evidence.reply.generation == self._predecessor else None
+
+    def _read_found(self, pod: int) -> _Found:
+        data = self._disk.read(self._found_file(pod))
+        return _Found() if data is None else contract.decode(data, _Found)
+
+    def _found_file(self, pod: int) -> Path:
+        return self._folder / f"found-of-{pod}.json"
+
+    def remember(self, placed: Mapping[int, Sequence[Placed]]) -> None:
+        """Write down where streams go on; a restart could not find it again."""
+        for pod, new in placed.items():
+            before = self._found.get(pod, _Found())
+            self._write_found(pod, msgspec.structs.replace(before, placed=[*before.placed, *new]))
+
+    def _write_found(self, pod: int, found: _Found) -> None:
+        self._found[pod] = found
+        try:
+            self._disk.write_soon(self._found_file(pod), contract.encode(found))
+        except OSError as error:
+            if not self._disk_failed:
+                self._log.error("Places of streams cannot be written; a restart would mark duplicates: %s", error)
+            self._disk_failed = True
 
     def _evidence(self, pod: int) -> Path:
         return self._folder / f"seal-of-{pod}.json"
@@ -155,6 +200,7 @@ class Takeover:
             if completed and self._cutover.is_over(now) and self._settled() and self._write_complete(over=True):
                 for pod in self._cutover.old_pods:
                     self._disk.remove(self._evidence(pod))
+                    self._disk.remove(self._found_file(pod))
                 return
             await self._clock.sleep(TICK_SECONDS)
 
@@ -198,12 +244,21 @@ class Takeover:
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
             reply = await self._siblings.seal(self._predecessor, pod, self._request)
-            self._disk.write(self._evidence(pod), contract.encode(reply))
-            self._apply(self._cutover.sealed(pod, reply, self._clock.unix_milliseconds()))
-        elif pod in self._cutover.to_await:
-            reply = await self._siblings.seal(self._predecessor, pod, light)
-            self._apply(self._cutover.acknowledged(pod, reply.unacknowledged, self._clock.unix_milliseconds()))
-        return AWAIT_SECONDS if pod in self._cutover.to_await else None
+            self._seal(pod, reply)
+        elif pod in self._cutover.to_await or pod in self._cutover.to_hear:
+            reply = await self._siblings.seal(self._predecessor, pod, msgspec.structs.replace(light, after=True))
+            now = self._clock.unix_milliseconds()
+            if reply.after is not None and pod in self._cutover.to_hear:
+                self._write_found(pod, msgspec.structs.replace(self._found.get(pod, _Found()), after=reply.after))
+                self._apply(self._cutover.heard(pod, reply.after, now))
+            self._apply(self._cutover.acknowledged(pod, reply.unacknowledged, now))
+        return AWAIT_SECONDS if pod in self._cutover.to_await or pod in self._cutover.to_hear else None
+
+    def _seal(self, pod: int, reply: contract.HandoverReply) -> None:
+        now = self._clock.unix_milliseconds()
+        known = self._cutover.known(pod, reply, now)
+        self._disk.write(self._evidence(pod), contract.encode(_Evidence(reply=reply, known=known)))
+        self._apply(self._cutover.sealed(pod, reply, now, known=known))
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past the news of the commit."""

@@ -1,0 +1,174 @@
+"""What a worker of the target knows of one old pod, holds back for it, and decides by it.
+
+A pod is sealed as a whole, so its streams wait together; each is released on its own, once the old pod has nothing of
+its guild unacknowledged, and is then placed by its own alignment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent, Wire, shard_of_guild
+from shard_runtime.handover.alignment import Alignment, AlignmentFactory, Arrived, Decision, Evidence, Outcome
+from shard_runtime.handover.holding import Held, Hold
+from shard_runtime.handover.keys import Place
+from shard_runtime.handover.lags import UNMEASURED, Bounds, LagProfile, Overlap
+from shard_runtime.handover.placed import Placed
+from shard_runtime.handover.streams import StreamAlignment
+
+
+class Known(Wire, frozen=True, kw_only=True):
+    """What a worker knew of an old pod when it was sealed, and cannot learn again."""
+
+    bounds: Bounds
+    complete_since: int
+
+
+class OldPod:
+    """One pod of the old generation, to one worker of the target."""
+
+    def __init__(self, *, number: int, layout: ShardLayout, began: Mapping[int, int]) -> None:
+        """*layout* is the old generation's; *began*: since when each new shard's events are complete."""
+        self.number = number
+        self._layout = layout
+        self._began = began
+        self.hold = Hold()
+        self.unsealed_at: int | None = None
+        """The latest moment (this pod's clock) at which it was certainly not sealed."""
+        self.reply: HandoverReply | None = None
+        """Its answer to the seal; None until sealed."""
+        self.sealed_at = 0
+        self.sealed_here = 0
+        """When the answer came, on this pod's clock."""
+        self.unacknowledged: frozenset[int] = frozenset()
+        self.after: dict[Place, list[WindowEvent]] | None = None
+        """What its sessions received after the seal, once known."""
+        self.done_at: int | None = None
+        """When it was sealed and had nothing unacknowledged left."""
+        self.closed = False
+        """No late copies are expected any more."""
+        self.alignments: dict[Place, Alignment] = {}
+        self.waiting: dict[Place, deque[Held]] = {}
+        """Events that an alignment has taken and not yet answered."""
+        self.was_held: set[Place] = set()
+        """Streams of which something was held when they were released."""
+        self.bounds = UNMEASURED
+        self._windows: Mapping[Place, GuildWindow] = {}
+        self._profiles: dict[tuple[int, int], LagProfile] = {}
+        self._accepted_until: dict[int, int] = {}
+        self._complete_since = 0
+        self._found: dict[Place, Placed] = {}
+        self.to_place: set[Place] = set()
+        """Streams whose place is sought; of those of which the old side had nothing, it need not be remembered."""
+
+    @property
+    def sealed(self) -> bool:
+        return self.reply is not None
+
+    def released(self, guild: int) -> bool:
+        return self.reply is not None and guild not in self.unacknowledged
+
+    # --- The seal -----------------------------------------------------------------------------------------------------
+
+    def measure(self, reply: HandoverReply, now: int, remembered: tuple[int, int] | None) -> Known:
+        """What the hold and the answer to a seal show. *remembered*: lag extremes of the rehearsals."""
+        bounds = UNMEASURED
+        if reply.sealed_at is not None and reply.recorded_since is not None:
+            measured = self.overlap(by_place(reply.windows)).measured(
+                sealed_at=reply.sealed_at, complete_since=reply.recorded_since, remembered=remembered
+            )
+            bounds = measured.bounds
+            profiles = {pair: LagProfile.of(samples) for pair, samples in measured.samples.items()}
+            self._profiles = {pair: profile for pair, profile in profiles.items() if profile is not None}
+        return Known(bounds=bounds, complete_since=self.hold.complete_since + 1)
+
+    def seal(self, reply: HandoverReply, now: int, *, known: Known, found: Iterable[Placed]) -> None:
+        """Take the answer to a seal. *found*: places that an earlier life of the worker found."""
+        self.reply = reply
+        self.sealed_here = now
+        self.sealed_at = now if reply.sealed_at is None else reply.sealed_at
+        self.unacknowledged = frozenset(reply.unacknowledged)
+        self.bounds = known.bounds
+        self._complete_since = known.complete_since
+        self._found = {one.place: one for one in found}
+        if reply.sealed_at is None or reply.recorded_since is None:
+            self.after = {}
+            return
+        self._windows = by_place(reply.windows)
+        for place, window in self._windows.items():
+            if window.events:
+                shard = shard_of_guild(place.guild, self._layout.count)
+                last = max(window.events[-1].arrival, self._accepted_until.get(shard, 0))
+                self._accepted_until[shard] = last
+
+    def overlap(self, windows: Mapping[Place, GuildWindow]) -> Overlap:
+        """What the hold and *windows* have in common."""
+        overlap = Overlap({place: window.events for place, window in windows.items()})
+        count = self._layout.count
+        for event in self.hold.events:
+            overlap.add(event.place, shard_of_guild(event.place.guild, count), event)
+        return overlap
+
+    # --- Deciding -----------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Held, make: AlignmentFactory) -> Iterable[Decision]:
+        """Let the event's alignment take it; the answers are for the oldest in :attr:`waiting`."""
+        alignment = self.alignments.get(event.place)
+        if alignment is None:
+            found = self._found.get(event.place)
+            evidence = self._evidence(event)
+            alignment = make(evidence) if found is None else StreamAlignment(evidence, found)
+            self.alignments[event.place] = alignment
+            if found is None and event.place in self._windows:
+                self.to_place.add(event.place)
+            if self.after is not None:
+                alignment.learn(self.after.get(event.place, ()), event.arrival)
+        self.waiting.setdefault(event.place, deque()).append(event)
+        arrived = Arrived(
+            key=event.key,
+            unique=event.unique,
+            arrival=event.arrival,
+            earliest=event.arrival if event.not_before is None else event.not_before,
+            replayed=event.replayed,
+            subject=event.subject,
+            reply=event.reply,
+            session=event.session,
+            sequence=event.sequence,
+        )
+        return alignment.feed(arrived)
+
+    def _evidence(self, event: Held) -> Evidence:
+        assert self.reply is not None
+        window = self._windows.get(event.place)
+        shard = shard_of_guild(event.place.guild, self._layout.count)
+        return Evidence(
+            sealed_at=self.sealed_at,
+            recorded_since=None if self.reply.sealed_at is None else self.reply.recorded_since,
+            events=() if window is None else window.events,
+            latest=() if window is None else window.latest,
+            accepted_until=self._accepted_until.get(shard),
+            held_since=max(self._complete_since, self._began.get(event.shard, 0)),
+            bounds=self.bounds,
+            lags=self._profiles.get((shard, event.shard)),
+        )
+
+    def close(self) -> Iterable[Held]:
+        """No more late copies are expected. Events that still wait are the old side's: they are all its stream has."""
+        self.closed = True
+        left = [event for waiting in self.waiting.values() for event in waiting]
+        self.alignments.clear()
+        self.waiting.clear()
+        self._windows = {}
+        self._profiles = {}
+        return left
+
+    def counted(self) -> Iterable[Alignment]:
+        """The alignments of streams of which either side had something."""
+        for place, alignment in self.alignments.items():
+            if alignment.outcome is not Outcome.SILENT or place in self.was_held:
+                yield alignment
+
+
+def by_place(windows: Iterable[GuildWindow]) -> dict[Place, GuildWindow]:
+    return {Place(window.guild, window.channel): window for window in windows}
