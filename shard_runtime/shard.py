@@ -17,9 +17,10 @@ from typing import Any, Final
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
 from shard_runtime.connection.inflate import PAYLOAD, check, new_inflate
-from shard_runtime.contract import PermitOutcome, ShardState
+from shard_runtime.contract import ShardState
 from shard_runtime.inbound import Inbound
 from shard_runtime.outbound import Outbound
+from shard_runtime.permission import Permission
 from shard_runtime.ports import Chance, Clock, Network, NetworkError, WebSocket
 from shard_runtime.protocol import actions as act
 from shard_runtime.protocol import close_codes, payloads
@@ -73,7 +74,6 @@ class Shard:
         self._options = options
         self._token = token
         self._sink = sink
-        self._permits = permits
         self._clock = clock
         self._network = network
         self._log = log
@@ -92,9 +92,14 @@ class Shard:
         self._connection: Inbound | None = None
         self._left: Inbound | None = None
         self._opening: asyncio.Task[WebSocket] | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._permit: contract.Permit | None = None
-        self._reports: set[asyncio.Task[None]] = set()
+        self._permission = Permission(
+            shard=shard_id,
+            permits=permits,
+            clock=clock,
+            waiting=lambda: self._machine.phase is Phase.WAITING,
+            granted=lambda at: self._do(self._machine.permitted(at)),
+            failed=self.failed,
+        )
         self._due = asyncio.Event()
         self._finished = asyncio.Event()
         self._finished.set()
@@ -191,16 +196,16 @@ class Shard:
 
     async def _farewell(self) -> None:
         """Let go of everything that belongs to this run, within a bounded time."""
-        if self._asking is not None:
-            self._asking.cancel()
+        self._permission.give_up()
         if self._machine.phase is not Phase.STOPPED:  # run() was cancelled
             self._do(self._machine.stop(end_session=False))
-        waits: set[asyncio.Task[Any]] = {*self._reports}
+        reports = self._permission.reports
+        waits: set[asyncio.Task[Any]] = {*reports}
         if self._left is not None:
             waits.add(asyncio.create_task(self._left.gone.wait(), name=f"close of shard {self._id}"))
         if waits:
             _, late = await asyncio.wait(waits, timeout=FAREWELL_SECONDS)
-            for task in late - self._reports:
+            for task in late - reports:
                 task.cancel()
         self._finished.set()
 
@@ -233,11 +238,10 @@ class Shard:
                     connection.leave(code)
                     self._left = connection
             case act.NeedPermit():
-                if self._asking is None:
-                    self._asking = asyncio.create_task(self._ask(), name=f"permit of shard {shard}")
+                self._permission.ask()
             case act.PermitSettled(outcome, sent_at):
                 ago = int((self._clock.monotonic() - sent_at) * 1000)
-                self._report(contract.PermitResult(outcome=outcome, sent_milliseconds_ago=ago))
+                self._permission.settle(contract.PermitResult(outcome=outcome, sent_milliseconds_ago=ago))
             case act.Opened(ready):
                 self._opened(ready, payload)
             case act.Replayed(ready):
@@ -285,36 +289,6 @@ class Shard:
     def _send(self, payload: bytes) -> None:
         if self._connection is not None:
             self._connection.send(payload)
-
-    # --- Permits ----------------------------------------------------------------------------------------------------
-
-    async def _ask(self) -> None:
-        """Wait for a permit and use it at once; one that comes too late, or to nobody, goes back unused."""
-        try:
-            permit = await self._permits.acquire(self._id)
-            arrived = self._clock.monotonic()
-            while permit.life_milliseconds <= 0 and self._machine.phase is Phase.WAITING:
-                await self._permits.report(permit, contract.PermitResult(outcome=PermitOutcome.UNUSED))
-                await self._clock.sleep(1.0)
-                permit = await self._permits.acquire(self._id)
-                arrived = self._clock.monotonic()
-        except Exception as error:  # noqa: BLE001 — the shard begins again, with backoff
-            self.failed(error)
-            return
-        finally:
-            self._asking = None
-        self._permit = permit
-        if self._machine.phase is not Phase.WAITING:
-            self._report(contract.PermitResult(outcome=PermitOutcome.UNUSED))
-            return
-        self._do(self._machine.permitted(arrived))
-
-    def _report(self, result: contract.PermitResult) -> None:
-        permit, self._permit = self._permit, None
-        if permit is not None:
-            task = asyncio.create_task(self._permits.report(permit, result), name=f"report of shard {self._id}")
-            self._reports.add(task)
-            task.add_done_callback(self._reports.discard)
 
     # --- inbound.Owner: what a connection brings --------------------------------------------------------------------
 
