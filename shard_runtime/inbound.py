@@ -137,6 +137,7 @@ class Inbound:
                         machine.repeated += 1
                         return
                     machine.missed += step - 1
+                    self._sink.sequences_missing(self._shard, machine.session_id, machine.sequence + 1, sequence - 1)
                 self._sink.dispatch(self._shard, machine.session_id, sequence, name, payload)
                 machine.sequence = sequence
                 if special is not None:

@@ -246,7 +246,9 @@ class Shard:
                 self._opened(ready, payload)
             case act.Replayed(ready):
                 sink.session_started(shard, ready.session_id, payload)
-            case act.Passed(session_id, sequence):
+            case act.Passed(session_id, sequence, missing):
+                if missing:
+                    sink.sequences_missing(shard, session_id, sequence - missing, sequence - 1)
                 sink.sequence_passed(shard, session_id, sequence)
             case act.Resumed(session_id):
                 self._log("resumed", shard=shard, session=session_id, sequence=self._machine.sequence)

@@ -39,6 +39,13 @@ class ShardSink(Protocol):
         """RESUMED used up *sequence*; there is nothing to deliver for it."""
         ...
 
+    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+        """Discord went on to a later sequence without *first* to *last*, which therefore never come.
+
+        What earlier RESUMEDs used up is not replayed, and what cannot be read is given up.
+        """
+        ...
+
     def watermark(self, session_id: str) -> int | None:
         """Up to where the session needs no replay; None where nothing is known."""
         ...

@@ -65,6 +65,8 @@ class Passed:
 
     session_id: str
     sequence: int
+    missing: int = 0
+    """How many numbers before it nobody has seen: a replay leaves out what earlier connections used up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,8 +262,8 @@ class SessionMachine:
                 return []
             self.sequence = sequence
             return [Replayed(ready=ready)]
+        passed = Passed(session_id=self.session_id, sequence=sequence, missing=sequence - self.sequence - 1)
         self.sequence = sequence
-        passed = Passed(session_id=self.session_id, sequence=sequence)
         return [passed, *(self._resumed(now) if self.phase is Phase.RESUMING else ())]
 
     def _resumed(self, now: float) -> list[Action]:

@@ -234,5 +234,8 @@ class Flow:
     def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:
         self._delivery.skip(session_id, sequence)
 
+    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+        self._delivery.skip_range(session_id, first, last)
+
     def watermark(self, session_id: str) -> int | None:
         return self._delivery.watermark(session_id)

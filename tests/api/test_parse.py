@@ -164,8 +164,6 @@ def test_a_value_of_an_object_is_not_shown() -> None:
 
 USES = {
     "spec.identify.gateURL": {"identify": {"gateURL": "http://gate"}},
-    "spec.forward.ordering": {"forward": {"url": "http://bot/", "ordering": "guild"}},
-    "spec.forward.queue.overflow": {"forward": {"url": "http://bot/", "queue": {"overflow": "Pause"}}},
     "spec.handlers": {"handlers": {"configMapRef": {"name": "h", "key": "h.py"}}},
     "spec.storage": {"storage": {"size": "1Gi"}},
 }

@@ -25,6 +25,30 @@ def test_the_watermark_is_the_end_of_the_finished_prefix(start: int, steps: list
         assert watermark.runs == sum(number - 1 not in above for number in above)
 
 
+@given(
+    singles=st.lists(st.integers(1, 60), max_size=40),
+    ranges=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), max_size=10),
+)
+def test_ranges_and_what_is_exported_are_as_if_finished_one_by_one(
+    singles: list[int], ranges: list[tuple[int, int]]
+) -> None:
+    watermark, finished = Watermark(0), {0}
+    for sequence in singles:
+        watermark.finish(sequence)
+        finished.add(sequence)
+    for first, more in ranges:
+        watermark.finish_range(first, first + more)
+        finished.update(range(first, first + more + 1))
+    for twin in (watermark, watermark.copy(), Watermark.restored(watermark.export(100))):
+        assert {sequence for sequence in range(1, 90) if twin.covers(sequence)} == finished - {0}
+        assert twin.value == next(number for number in range(200) if number + 1 not in finished)
+        assert twin.last == max(max(finished), twin.value)
+        assert twin.runs == watermark.runs
+    for sequence in range(1, 90):
+        watermark.finish(sequence)
+    assert (watermark.value, watermark.runs) == (89, 0)
+
+
 @given(st.permutations(range(1, 80)))
 def test_every_order_ends_at_the_last(order: list[int]) -> None:
     watermark = Watermark(0)

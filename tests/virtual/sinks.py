@@ -20,6 +20,7 @@ class RecordingSink:
     happened: list[tuple[str, str]] = field(default_factory=list)
     """("started" | "resumed" | "lost", session)."""
     passed: list[tuple[str, int]] = field(default_factory=list)
+    missing: list[tuple[str, int, int]] = field(default_factory=list)
     watermarks: dict[str, int] = field(default_factory=dict)
     acknowledging: bool = True
     fail_at: set[int] = field(default_factory=set)
@@ -46,6 +47,9 @@ class RecordingSink:
     def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:
         self.passed.append((session_id, sequence))
         self._acknowledge(session_id, sequence)
+
+    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+        self.missing.append((session_id, first, last))
 
     def watermark(self, session_id: str) -> int | None:
         return self.watermarks.get(session_id)

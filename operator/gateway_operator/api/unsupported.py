@@ -9,17 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gateway_operator.api.forward import Ordering, Overflow
 from gateway_operator.api.spec import Spec
 
 UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
     ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
-    ("spec.forward.ordering", lambda spec: spec.forward.ordering is not Ordering.SHARD, "write shard"),
-    (
-        "spec.forward.queue.overflow",
-        lambda spec: spec.forward.queue.overflow is Overflow.PAUSE,
-        "write DropOldest or DropNewest",
-    ),
     ("spec.handlers", lambda spec: spec.handlers is not None, "remove it"),
     ("spec.storage", lambda spec: spec.storage is not None, "remove it"),
 )

@@ -1,0 +1,104 @@
+"""Kills at random moments under load, the receiver coming and going, Discord's replay buffer at Discord's size.
+
+``DGW_KILLS`` sets how many; the seed is printed when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from runtime.stage import Pod, Stage, eventually, record, running_stage
+
+from shard_runtime import contract
+
+KILLS = int(os.environ.get("DGW_KILLS", "20"))
+RATE = 300.0
+"""Events per second over four shards of thirty guilds: a replay buffer of 2,250 events lasts half a minute."""
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with running_stage(tmp_path, guilds=120, replay_events=None) as running:
+        yield running
+
+
+async def active_pod(stage: Stage) -> Pod:
+    (pod,) = stage.generation(1, count=4, pods=1, workers=2)
+    stage.write(1, "record/record.json", contract.encode(record(1, active=1)))
+    await pod.start()
+    await pod.until_ready()
+    return pod
+
+
+async def begin_again(stage: Stage, pod: Pod) -> Pod:
+    """The container is started again, as the kubelet does: the same pod, the same folder."""
+    again = Pod(stage, 1, 0, uid=pod.uid)
+    stage.pods.append(again)
+    await again.start()
+    return again
+
+
+@pytest.mark.timeout(60 + 12 * KILLS)
+async def test_kills_under_load_lose_nothing(stage: Stage) -> None:
+    seed = int(os.environ.get("DGW_SEED", 0)) or int.from_bytes(os.urandom(4), "big")
+    chance = random.Random(seed)
+    pod = await active_pod(stage)
+    await stage.load(RATE)
+    for number in range(KILLS):
+        away = chance.random() < 0.7
+        await stage.control(stage.receiver, "behaviour", {"status": 503} if away else {})
+        await asyncio.sleep(chance.uniform(0.0, 2.5))
+        victim = chance.choice(["worker", "supervisor", "pod"])
+        workers = pod.worker_pids()
+        assert pod.process is not None
+        if victim == "worker" and workers:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+        else:
+            if victim == "pod":
+                for worker in workers:
+                    os.kill(worker, signal.SIGKILL)
+            await pod.end(signal.SIGKILL)
+            pod = await begin_again(stage, pod)
+        if chance.random() < 0.5:
+            await pod.until_all_ready()
+        elif number % 5 == 4:
+            await stage.control(stage.receiver, "behaviour", {})
+    await stage.control(stage.receiver, "behaviour", {})
+    await stage.load(0)
+    await pod.until_all_ready()
+    verdict = await stage.settled_verdict()
+    counters = await stage.counters()
+    assert verdict.lost == 0, (seed, verdict.lost_examples)
+    assert verdict.duplicated == verdict.redelivered, f"seed {seed}: a redelivery has the same session and sequence"
+    assert verdict.stream_violations == 0, (seed, verdict.order_examples)
+    assert counters["identifiesAccepted"] == 4, f"seed {seed}: every session survived"
+
+
+async def test_a_pod_without_a_receiver_survives_kills_past_the_replay_buffer(stage: Stage) -> None:
+    """What was accepted long ago is nowhere but on disk: Discord has forgotten it."""
+    pod = await active_pod(stage)
+    await stage.control(stage.receiver, "behaviour", {"status": 503})
+    await stage.load(3000)
+
+    async def backlog(events: int) -> bool:
+        return (await pod.status()).queued >= events
+
+    await eventually(lambda: backlog(12_000), what="more than the replay buffers hold")
+    await stage.load(0)
+    await pod.end(signal.SIGKILL)
+    pod = await begin_again(stage, pod)
+    await pod.until_all_ready()
+    status = await pod.status()
+    assert status.queued >= 12_000, "it is all there before Discord has sent anything"
+    await stage.control(stage.receiver, "behaviour", {})
+    verdict = await stage.settled_verdict()
+    assert (verdict.lost, verdict.stream_violations) == (0, 0), verdict.lost_examples
+    assert verdict.duplicated == 0, "nothing had been acknowledged"
+    assert (await stage.counters())["identifiesAccepted"] == 4
