@@ -40,7 +40,10 @@ def decode(data: bytes | str, into: type[WireType]) -> WireType:
 
     Raises ``msgspec.DecodeError`` (of which ``msgspec.ValidationError`` is one) with the path of what is wrong.
     """
-    return msgspec.json.decode(data, type=into)
+    try:
+        return msgspec.json.decode(data, type=into)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
 
 
 # --- Layout: which pod and which worker hold which shard --------------------------------------------------------------

@@ -111,8 +111,6 @@ def _decoded(path: Path, data: bytes, into: type[contract.WireType]) -> contract
         return contract.decode(data, into)
     except msgspec.DecodeError as error:
         raise SetupError(f"{path} is not a valid {into.__name__}: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise SetupError(f"{path} is not UTF-8 text.") from error
 
 
 def _check_config(path: Path, config: contract.RuntimeConfig, pod: int) -> None:

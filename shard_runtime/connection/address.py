@@ -73,5 +73,5 @@ class GatewayAddress:
             raise NetworkError(f"{host}: GET /gateway answered {answer.status}")
         try:
             return msgspec.json.decode(answer.body, type=_Gateway).url
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise NetworkError(f"{host}: GET /gateway answered something that is not Discord's") from None

@@ -158,7 +158,7 @@ def own_user_of(token: str) -> int | None:
 def _where(payload: bytes) -> _Where | None:
     try:
         return _decode_where(payload).d
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return msgspec.convert(json.loads(payload), _Located).d
@@ -181,7 +181,7 @@ def event_key(name: str, payload: bytes) -> EventKey:
 def _own_id(name: str, payload: bytes) -> str | int | None:
     try:
         ids = _decode_ids(payload).d
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             ids = msgspec.convert(json.loads(payload), _Payload).d
         except (ValueError, RecursionError, msgspec.ValidationError):
@@ -195,7 +195,7 @@ def _canonical(payload: bytes) -> bytes:
     """``d`` with sorted keys; Discord promises no order of keys (docs/protocol.md)."""
     try:
         return _encode_sorted(_decode_body(payload).d)
-    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         pass  # a lone surrogate escape is valid JSON, but not for msgspec
     try:
         parsed = json.loads(payload)

@@ -51,7 +51,7 @@ class CommandDesk:
         """Answer one call. Raises :class:`~shard_runtime.supervisor.pod.UnavailableError`."""
         try:
             request = contract.decode(body, contract.CommandRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return problem(400, f"The body is not a command: {error}.")
         if self._held >= MOST_HELD:
             return _refusal(429, f"This pod holds {MOST_HELD} commands already.", retry_after=1)

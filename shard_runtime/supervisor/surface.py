@@ -121,5 +121,5 @@ class Surface:
 def _decoded(body: bytes, into: type[contract.WireType]) -> contract.WireType:
     try:
         return contract.decode(body, into)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise _NotUnderstoodError(str(error)) from error

@@ -58,7 +58,9 @@ async def test_a_given_url_is_used_without_asking() -> None:
     assert network.urls == []
 
 
-@pytest.mark.parametrize(("status", "body"), [(401, b"{}"), (500, b""), (200, b"<html>"), (200, b"{}")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b"{}"), (500, b""), (200, b"<html>"), (200, b"{}"), (200, b'{"url":"\xff"}')]
+)
 async def test_an_answer_that_is_none_is_an_error_that_names_the_host(status: int, body: bytes) -> None:
     address = GatewayAddress(network=OneAnswer(status, body), api_url="https://api.test/v10", gateway_url=None)
     with pytest.raises(NetworkError, match=r"api\.test"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shard_runtime import contract
-from shard_runtime.handover.keys import UNIQUE, event_key, routed_stream, stream_of
+from shard_runtime.handover.keys import UNIQUE, event_key, latest_subject, place_of, routed_stream, stream_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -84,3 +84,12 @@ def test_streams() -> None:
     guild = 7 << 22
     assert routed_stream(guild, shard=3, count=4) == guild
     assert routed_stream(guild, shard=0, count=4) == 0
+
+
+@pytest.mark.parametrize("name", ["MESSAGE_CREATE", "GUILD_ROLE_CREATE", "VOICE_STATE_UPDATE", "PRESENCE_UPDATE"])
+@pytest.mark.parametrize("at", ["guild_id", "id", "channel_id", "user_id", "content"])
+def test_bytes_that_are_no_text_are_no_reason_to_stumble(name: str, at: str) -> None:
+    broken = b'{"op":0,"s":1,"t":"X","d":{"%s":"\xff","user":{"id":"\xff"}}}' % at.encode()
+    assert event_key(name, broken) == event_key(name, broken)
+    place_of(name, broken, shard=0, count=1)
+    latest_subject(name, broken, own_user=1)
