@@ -145,6 +145,7 @@ async def run(options: Options, kubernetes: KubernetesCluster) -> int:
             chance=chance,
             settings=lambda: options.settings,
             incarnation=secrets.token_hex(4),
+            leading=leading,
         )
         operation = Operation(plane=plane, cluster=cluster, namespaces=options.namespaces, leadership=leadership)
         for number in (signal.SIGTERM, signal.SIGINT):

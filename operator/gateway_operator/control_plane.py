@@ -14,9 +14,11 @@ from gateway_operator.ports import Chance, Clock, HttpClient
 from gateway_operator.reconcile.act import Actor
 from gateway_operator.reconcile.discord import DiscordReader
 from gateway_operator.reconcile.fleet import Fleet
+from gateway_operator.reconcile.measures import PREFIX, Measures
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
 from gateway_operator.resources.settings import RuntimeSettings
+from gateway_operator.web.metrics import Metric, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,10 @@ class ControlPlane:
     fleet: Fleet
     clients: GateClients
     gate: GateRoutes
+    measures: Measures
+    clock: Clock
+    cluster: Cluster
+    leading: Callable[[], bool]
 
     @classmethod
     def assemble(
@@ -40,12 +46,14 @@ class ControlPlane:
         silent_start: bool = True,
         pace: float = 1.0,
         on_pass: Callable[[GatewayKey, Plan], None] | None = None,
+        leading: Callable[[], bool] = lambda: True,
     ) -> ControlPlane:
         """*incarnation* is new with each life of the operator. *silent_start* False: no operator gave identify permits
         before this one, so that its gate need not wait for those it does not know of.
         """
         pods = PodCalls(http)
         clients = GateClients(clock=clock, incarnation=incarnation, silent=silent_start)
+        measures = Measures()
         reconciler = Reconciler(
             cluster=cluster,
             pods=pods,
@@ -54,20 +62,33 @@ class ControlPlane:
             clients=clients,
             clock=clock,
             settings=settings,
+            measures=measures,
             pace=pace,
             on_pass=on_pass,
         )
-        fleet = Fleet(reconciler=reconciler, cluster=cluster, chance=chance)
-        return cls(fleet=fleet, clients=clients, gate=GateRoutes(clients=clients, on_refused=fleet.wake))
+        fleet = Fleet(reconciler=reconciler, cluster=cluster, chance=chance, measures=measures)
+        return cls(
+            fleet=fleet,
+            clients=clients,
+            gate=GateRoutes(clients=clients, on_refused=fleet.wake),
+            measures=measures,
+            clock=clock,
+            cluster=cluster,
+            leading=leading,
+        )
 
     def begin(self, *, incarnation: str) -> None:
         """A term of leadership begins: nothing is known, and the gate is silent for as long as it must be."""
         self.clients.begin(incarnation=incarnation)
 
-    def metrics(self) -> Iterable[tuple[str, str, str, float]]:
-        """Name, type, help and value of each of the operator's metrics."""
-        prefix = "discord_gateway_operator_"
-        yield prefix + "gateways", "gauge", "Gateways that are looked after.", float(len(self.fleet.gateways))
-        yield prefix + "passes_total", "counter", "Passes over gateways.", float(self.fleet.passes)
-        yield prefix + "pass_failures_total", "counter", "Passes that failed.", float(self.fleet.failures)
-        yield prefix + "permits_total", "counter", "Identify permits given.", float(self.clients.permits)
+    def metrics(self) -> Iterable[Metric]:
+        """All of the operator's metrics."""
+        yield Metric.single(PREFIX + "leader", "gauge", "1 while this operator leads.", float(self.leading()))
+        yield Metric.single(PREFIX + "gateways", "gauge", "Gateways looked after.", float(len(self.fleet.gateways)))
+        yield from self.measures.metrics(self.clock.monotonic())
+        yield Metric.single(PREFIX + "permits_total", "counter", "Identify permits given.", float(self.clients.permits))
+        calls = [
+            Sample(count, {"verb": verb, "outcome": outcome})
+            for (verb, outcome), count in sorted(self.cluster.calls.items())
+        ]
+        yield Metric(PREFIX + "api_calls_total", "counter", "Calls to the API server, by outcome.", calls)

@@ -101,6 +101,7 @@ async def test_what_goes_over_the_wire(server: Server, cluster: kubernetes.Kuber
     assert "preconditions" not in options
     await cluster.delete(POD, "ns", "a", uid="u-1")
     assert server.asked[-1][4]["preconditions"] == {"uid": "u-1"}
+    assert cluster.calls == {("patch", "ok"): 1, ("post", "ok"): 1, ("put", "ok"): 1, ("delete", "ok"): 2}
     await cluster.update_status("ns", "a", {"shards": 3})
     method, path, _, kind, body = server.asked[-1]
     assert (method, path) == ("PATCH", "/apis/discordgateway.dev/v1alpha1/namespaces/ns/discordgateways/a/status")

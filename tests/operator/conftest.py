@@ -25,6 +25,7 @@ from gateway_operator.resources.settings import RuntimeSettings
 from shard_runtime.contract import (
     HandoverStatus,
     PodStatus,
+    ReceiverStatus,
     Record,
     Role,
     RuntimeConfig,
@@ -85,6 +86,7 @@ class FakePod:
             role=Role.ACTIVE if active else Role.STANDBY,
             record_epoch=self.record.epoch,
             shards=shards,
+            receiver=ReceiverStatus(reachable=self.receiver_reachable),
             handover=handover,
         )
 

@@ -15,6 +15,7 @@ from gateway_operator.identify.clients import BEGINNING_SECONDS, MOUNT_LAG_SECON
 from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS, Limits
 from gateway_operator.identify.relay import Relay
 from gateway_operator.identify.server import GateRoutes
+from gateway_operator.web.metrics import Metric
 from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
 
 from shard_runtime.contract import (
@@ -80,7 +81,9 @@ async def gate(world: World) -> AsyncIterator[Gate]:
     clients.limits_read("app", Limits(total=1000, remaining=500, reset_at=now + 9e4, max_concurrency=2, read_at=now))
     refused: list[tuple[str, str]] = []
     routes = GateRoutes(clients=clients, on_refused=lambda *key: refused.append(key))
-    surface = Surface(ready=lambda: True, metrics=lambda: [("a_total", "counter", "A.", 2.0)], routes=routes.routes())
+    surface = Surface(
+        ready=lambda: True, metrics=lambda: [Metric.single("a_total", "counter", "A.", 2.0)], routes=routes.routes()
+    )
     port = await surface.start("127.0.0.1", 0)
     async with aiohttp.ClientSession() as http:
         yield Gate(f"http://127.0.0.1:{port}", http, clients, world.clock, refused)

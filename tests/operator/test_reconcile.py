@@ -364,13 +364,13 @@ async def test_a_loop_outlives_a_pass_that_raises(world: World) -> None:
     world.apply()
 
     class Broken(StoreCluster):
-        calls = 0
+        gets = 0
 
         async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-            self.calls += 1
-            if self.calls == 1:
+            self.gets += 1
+            if self.gets == 1:
                 raise ConflictError("nobody expects this here")
-            if self.calls == 2:
+            if self.gets == 2:
                 raise ZeroDivisionError
             return await super().get(kind, namespace, name)
 

@@ -601,6 +601,19 @@ def test_the_history_tells_an_abort_from_a_stall(before: Observation, outcome: O
     assert past.message.startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("remaining", "ready", "reason"),
+    [(5, 6, "IdentifyBudgetExhausted"), (6, 6, "AsExpected"), (5, 8, "AsExpected")],
+    ids=["shards wait and nothing is left", "shards wait and something is left", "nothing is left and nobody waits"],
+)
+def test_a_budget_that_is_used_up_is_said(remaining: int, ready: int, reason: str) -> None:
+    discord = replace(DISCORD, remaining=remaining)
+    made = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=ready), discord=discord))
+    assert said(made, ConditionType.DEGRADED)[1] == reason
+    if reason == "IdentifyBudgetExhausted":
+        assert message(made, ConditionType.DEGRADED).endswith("Shards 6, 7 wait.")
+
+
 def test_a_gateway_at_rest_says_the_same_again() -> None:
     first = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE)))
     later = observe(EIGHT, record(1, honoured=EIGHT), gen(ONE), previous=first.status, now=NOW + 90_000)

@@ -46,6 +46,7 @@ class ClusterOfProcess:
         self._faults = faults
         self._delay = delay
         self._dead = False
+        self.calls: Mapping[tuple[str, str], int] = {}
 
     def die(self) -> None:
         """The process is gone: what it tries from here on does not happen."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -46,6 +47,13 @@ CALL_TIMEOUT_SECONDS: Final = 10
 MAX_PARALLEL_CALLS: Final = 8
 _IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
+_OUTCOMES: Final[Mapping[type[ClusterError], str]] = {
+    ConflictError: "conflict",
+    NotFoundError: "missing",
+    RefusedError: "refused",
+    UncertainError: "uncertain",
+}
+
 
 class _NoDiscovery:
     """Stands where the dynamic client expects a discoverer, and asks the API server nothing."""
@@ -59,6 +67,7 @@ class KubernetesCluster:
 
     def __init__(self, *, dynamic: Any) -> None:
         self._dynamic = dynamic
+        self.calls: Counter[tuple[str, str]] = Counter()
         self._threads = ThreadPoolExecutor(max_workers=MAX_PARALLEL_CALLS, thread_name_prefix="kubernetes-api")
 
     @classmethod
@@ -204,8 +213,14 @@ class KubernetesCluster:
     # --- Calls ------------------------------------------------------------------------------------------------------
 
     async def _call(self, method: str, path: str, **parameters: Any) -> Manifest:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: self._blocking(method, path, parameters))
+        loop, outcome = asyncio.get_running_loop(), "ok"
+        try:
+            return await loop.run_in_executor(self._threads, lambda: self._blocking(method, path, parameters))
+        except ClusterError as error:
+            outcome = _OUTCOMES.get(type(error), "refused")
+            raise
+        finally:
+            self.calls[method, outcome] += 1
 
     def _blocking(self, method: str, path: str, parameters: Mapping[str, Any]) -> Manifest:
         request: Callable[..., Any] = self._dynamic.request

@@ -67,6 +67,11 @@ class UncertainError(ClusterError):
 class Cluster(Protocol):
     """What the operator does to the world. Every call raises :class:`ClusterError` where it cannot."""
 
+    @property
+    def calls(self) -> Mapping[tuple[str, str], int]:
+        """How many calls were made to the API server, by verb and outcome."""
+        ...
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """The object as it is now, None if there is none."""
         ...

@@ -22,6 +22,10 @@ class FencedCluster:
         if not self._leading():
             raise NotLeadingError("Another operator leads.")
 
+    @property
+    def calls(self) -> Mapping[tuple[str, str], int]:
+        return self._cluster.calls
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         return await self._cluster.get(kind, namespace, name)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType, timestamp
 from gateway_operator.api.status import Outcome
 from gateway_operator.planning.blockers import token_trouble
+from gateway_operator.planning.budget import FLOOR
 from gateway_operator.planning.decision import Decision
-from gateway_operator.planning.health import answer, answers, layout_of, listing, not_ready, stopped
+from gateway_operator.planning.health import answer, answers, layout_of, listing, not_ready, shards, stopped
 from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.progress import rollout_stalled
+from shard_runtime.contract import ShardState
 
 AUTHENTICATION_FAILED = 4004
 LONGEST = 2048
@@ -102,7 +104,24 @@ def _degraded(observation: Observation, decision: Decision, active: ObservedGene
         return TRUE, "RolloutStalled", f"{rolling.message} The rollout waits for it; the other pods are left alone."
     if decision.given_up is not None:
         return TRUE, "ReshardGivenUp", decision.given_up
+    short = _budget_is_short(observation, active)
+    if short is not None:
+        return TRUE, "IdentifyBudgetExhausted", short
     return FALSE, "AsExpected", ""
+
+
+def _budget_is_short(observation: Observation, active: ObservedGeneration | None) -> str | None:
+    """Sessions wait for permits that the gate keeps back until Discord's day starts anew."""
+    discord = observation.discord
+    if active is None or discord is None or discord.remaining > FLOOR:
+        return None
+    waiting = sorted(shard.id for shard in shards(active) if shard.state is ShardState.WAITING)
+    if not waiting:
+        return None
+    return (
+        f"No session is started before {timestamp(discord.reset_at)}: the last {FLOOR} of {discord.total} session "
+        f"starts are kept back, since Discord resets the token past them. Shards {listing(waiting)} wait."
+    )
 
 
 def _paused(observation: Observation) -> Said:

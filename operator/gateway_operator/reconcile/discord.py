@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway_operator.discord_api import DiscordApi, DiscordApiError, GatewayBot, Trouble, token_fingerprint
 from gateway_operator.planning.observed import DiscordProblem, DiscordTrouble
+from gateway_operator.planning.status import RESET_JITTER_MILLISECONDS
 from gateway_operator.ports import Chance, Clock
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Reading:
     bot: GatewayBot | None = None
     read_at: int = 0
     """When the call of ``bot`` was begun, in unix milliseconds."""
+    reset_at: int = 0
+    """When the day of ``bot``'s limit starts anew, in unix milliseconds; the same for readings of the same day."""
     read_monotonic: float = 0.0
     """The same on the clock that never goes back."""
     problem: DiscordProblem | None = None
@@ -92,7 +95,13 @@ class DiscordReader:
             return
         source.failures = 0
         source.next_try = self._clock.monotonic() + GOOD_FOR_SECONDS
-        source.reading = Reading(application=application, bot=bot, read_at=begun_at, read_monotonic=begun)
+        reset_at = begun_at + bot.session_start_limit.reset_after
+        if abs(reset_at - before.reset_at) <= RESET_JITTER_MILLISECONDS:
+            # Discord says how long until then, so each reading differs by what it took to arrive.
+            reset_at = before.reset_at
+        source.reading = Reading(
+            application=application, bot=bot, read_at=begun_at, reset_at=reset_at, read_monotonic=begun
+        )
 
     def _backoff(self, failures: int, error: DiscordApiError) -> float:
         longest = LONGEST_REFUSED_BACKOFF_SECONDS if error.trouble is Trouble.TOKEN_REFUSED else LONGEST_BACKOFF_SECONDS

@@ -22,6 +22,7 @@ from gateway_operator.cluster.port import (
     ClusterError,
 )
 from gateway_operator.ports import Chance
+from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,12 @@ class _Loop:
 class Fleet:
     """The loops of all gateways. To be used from one event loop."""
 
-    def __init__(self, *, reconciler: Reconciler, cluster: Cluster, chance: Chance) -> None:
+    def __init__(self, *, reconciler: Reconciler, cluster: Cluster, chance: Chance, measures: Measures) -> None:
         self.reconciler = reconciler
+        self._measures = measures
         self._cluster = cluster
         self._chance = chance
         self._loops: dict[GatewayKey, _Loop] = {}
-        self.passes = 0
         self.failures = 0
 
     @property
@@ -108,12 +109,12 @@ class Fleet:
         failures = 0
         while True:
             loop.changed.clear()
-            self.passes += 1
             try:
                 wait = (await self.reconciler.pass_over(*key)).wait_seconds
                 failures = 0
             except Exception as error:
                 self.failures += 1
+                self._measures.failed()
                 failures += 1
                 wait = self._backoff(failures)
                 expected = isinstance(error, ClusterError)

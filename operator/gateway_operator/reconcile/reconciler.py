@@ -13,14 +13,17 @@ from gateway_operator.discord_api import token_fingerprint
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.gate import Limits
 from gateway_operator.planning.actions import Plan, RefreshDiscord
+from gateway_operator.planning.news import news
 from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
 from gateway_operator.planning.plan import plan
 from gateway_operator.ports import Clock
 from gateway_operator.reconcile.act import Actor, Site
 from gateway_operator.reconcile.discord import DiscordReader, Reading
+from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.rates import EventRates
+from gateway_operator.reconcile.telling import Teller
 from gateway_operator.reconcile.tokens import BotToken, read_bot_token
 from gateway_operator.resources.settings import RuntimeSettings
 from shard_runtime.contract import PodStatus
@@ -74,10 +77,12 @@ class Reconciler:
         clients: GateClients,
         clock: Clock,
         settings: Callable[[], RuntimeSettings],
+        measures: Measures,
         pace: float = 1.0,
         on_pass: Callable[[GatewayKey, Plan], None] | None = None,
     ) -> None:
-        """*pace* scales how long a pass waits while a gateway is not at rest; *on_pass* sees every plan."""
+        """*measures* is told of every pass, *on_pass* sees every plan; *pace* scales how long a pass waits while a
+        gateway is not at rest."""
         self._cluster = cluster
         self._pods = pods
         self._actor = actor
@@ -85,12 +90,15 @@ class Reconciler:
         self._clients = clients
         self._clock = clock
         self._settings = settings
+        self._measures = measures
+        self._teller = Teller(cluster=cluster, clock=clock)
         self._pace = pace
         self._on_pass = on_pass
         self._memories: dict[GatewayKey, _Memory] = {}
 
     async def pass_over(self, namespace: str, name: str) -> Pass:
         """One pass. Raises :class:`ClusterError` where the cluster does not let it end."""
+        began = self._clock.monotonic()
         gateway = await read_gateway(self._cluster, namespace, name)
         if gateway is None:
             self.forget(namespace, name)
@@ -118,6 +126,9 @@ class Reconciler:
             await self._actor.perform(action, site, refresh=refresh)
         memory.status = planned.status
         await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
+        await self._teller.tell(gateway.manifest, news(observation.previous, planned.status))
+        now = self._clock.monotonic()
+        self._measures.passed(key, now=now, seconds=now - began, status=planned.status)
         if self._on_pass is not None:
             self._on_pass(key, planned)
         return Pass(wait_seconds=self._wait(memory, planned), plan=planned)
@@ -126,6 +137,8 @@ class Reconciler:
         """The gateway is gone: its pods get no more permits, and nothing is remembered."""
         self._memories.pop((namespace, name), None)
         self._actor.forget(namespace, name)
+        self._teller.forget(namespace, name)
+        self._measures.forget((namespace, name))
         self._clients.remove(namespace, name)
         self._discord.forget(namespace, name)
 
@@ -190,7 +203,7 @@ class Reconciler:
             recommended_shards=reading.bot.shards,
             total=limit.total,
             remaining=limit.remaining if remaining is None else remaining,
-            reset_at=reading.read_at + limit.reset_after,
+            reset_at=reading.reset_at,
             max_concurrency=limit.max_concurrency,
             read_at=reading.read_at,
         )

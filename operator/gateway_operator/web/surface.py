@@ -8,13 +8,14 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway_operator.web.metrics import CONTENT_TYPE, Metric, render
+
 log = logging.getLogger(__name__)
 
 LONGEST_BODY_BYTES: Final = 256 << 10
 SHUTDOWN_SECONDS: Final = 2.0
 
-Metrics = Callable[[], Iterable[tuple[str, str, str, float]]]
-"""Gives name, type (counter or gauge), help and value of each metric."""
+Metrics = Callable[[], Iterable[Metric]]
 
 
 class Surface:
@@ -56,7 +57,4 @@ class Surface:
         return web.Response(status=200 if ready else 503, text="ok\n" if ready else "starting\n")
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
-        lines: list[str] = []
-        for name, kind, text, value in self._metrics():
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
-        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+        return web.Response(text=render(self._metrics()), headers={"content-type": CONTENT_TYPE})

@@ -26,6 +26,7 @@ class StoreCluster:
 
     def __init__(self, store: ObjectStore, *, sibling_pattern: str | None = None) -> None:
         self.store = store
+        self.calls: Mapping[tuple[str, str], int] = {}
         self._sibling_pattern = sibling_pattern
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:

@@ -1,0 +1,101 @@
+"""What the passes cost and found, for metrics. One gateway is a handful of series, whatever its size."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway_operator.api.conditions import ConditionStatus
+from gateway_operator.api.status import Outcome, ReshardOutcome, Status
+from gateway_operator.web.metrics import Histogram, Metric, Sample
+
+PREFIX: Final = "discord_gateway_operator_"
+PASS_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RESHARD_BOUNDS: Final = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0)
+
+GatewayKey = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Seen:
+    at: float
+    status: Status
+
+
+class Measures:
+    """Filled by the passes, read by whoever scrapes. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._seen: dict[GatewayKey, _Seen] = {}
+        self._passes = Histogram(PASS_BOUNDS)
+        self._errors = 0
+        self._reshards: defaultdict[Outcome, Histogram] = defaultdict(lambda: Histogram(RESHARD_BOUNDS))
+        for outcome in Outcome:
+            self._reshards[outcome]  # a series that is there from the start can be alerted on
+
+    def passed(self, key: GatewayKey, *, now: float, seconds: float, status: Status) -> None:
+        """A pass that took *seconds* ended *now* and left *status*."""
+        self._passes.observe(seconds)
+        before = self._seen.get(key)
+        if before is not None:
+            for past in _new(before.status.history, status.history):
+                self._reshards[past.outcome].observe(past.duration_seconds)
+        self._seen[key] = _Seen(now, status)
+
+    def failed(self) -> None:
+        self._errors += 1
+
+    def forget(self, key: GatewayKey) -> None:
+        self._seen.pop(key, None)
+
+    def metrics(self, now: float) -> Iterator[Metric]:
+        """All metrics as of *now*."""
+        yield Metric(PREFIX + "reconcile_seconds", "histogram", "How long passes took.", tuple(self._passes.samples()))
+        yield Metric.single(PREFIX + "reconcile_errors_total", "counter", "Passes that failed.", self._errors)
+        samples = [s for outcome, seen in self._reshards.items() for s in seen.samples({"outcome": outcome.value})]
+        yield Metric(PREFIX + "reshard_seconds", "histogram", "How long reshards took, by outcome.", samples)
+        yield self._gauge("last_reconcile_age_seconds", "Age of the last pass that succeeded.", lambda s: now - s.at)
+        yield self._gauge("shards", "Shards of the active generation.", lambda s: s.status.shards)
+        yield self._gauge("ready_shards", "READY shards of the active generation.", lambda s: s.status.ready_shards)
+        yield self._gauge("guilds", "Guilds of the active generation.", lambda s: s.status.guilds)
+        yield self._gauge("utilisation_percent", "Guilds in percent of capacity.", lambda s: s.status.utilisation)
+        yield self._gauge("generations", "Generations that exist.", lambda s: len(s.status.generations))
+        yield self._gauge("resharding", "1 while a reshard is in progress.", lambda s: s.status.reshard is not None)
+        yield self._gauge("queued_events", "Events that wait for the receiver.", lambda s: s.status.delivery.queued)
+        for field, text in (("remaining", "Session starts left."), ("total", "Session starts in a day.")):
+            yield Metric(
+                f"{PREFIX}identify_budget_{field}",
+                "gauge",
+                text,
+                [
+                    Sample(getattr(seen.status.identify_budget, field), _labels(key))
+                    for key, seen in sorted(self._seen.items())
+                    if seen.status.identify_budget is not None
+                ],
+            )
+        yield Metric(
+            PREFIX + "condition",
+            "gauge",
+            "1 while the condition is True, 0 while it is False; absent while it is unknown.",
+            [
+                Sample(condition.status is ConditionStatus.TRUE, {**_labels(key), "condition": condition.type.value})
+                for key, seen in sorted(self._seen.items())
+                for condition in seen.status.conditions
+                if condition.status is not ConditionStatus.UNKNOWN
+            ],
+        )
+
+    def _gauge(self, name: str, text: str, value: Callable[[_Seen], float]) -> Metric:
+        samples = [Sample(value(seen), _labels(key)) for key, seen in sorted(self._seen.items())]
+        return Metric(PREFIX + name, "gauge", text, samples)
+
+
+def _labels(key: GatewayKey) -> dict[str, str]:
+    return {"namespace": key[0], "gateway": key[1]}
+
+
+def _new(before: list[ReshardOutcome], after: list[ReshardOutcome]) -> list[ReshardOutcome]:
+    """Entries of a history, the latest first, that were not there before."""
+    return [past for past in after if past not in before]
