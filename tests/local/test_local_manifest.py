@@ -117,7 +117,7 @@ async def test_bad_changes_while_it_runs_are_refused_and_what_was_good_goes_on(s
     good = gateway.file.read_text()
     gateway.file.write_text(good.replace("GUILD_MESSAGES", "GUILD_MESAGES"))
     await gateway.until(lambda: any("what was last good goes on" in line for line in gateway.lines))
-    assert any("did you mean GUILD_MESSAGES?" in line for line in gateway.lines)
+    await gateway.until(lambda: any("did you mean GUILD_MESSAGES?" in line for line in gateway.lines))
 
     code, output = await gateway.dgw("-f", str(gateway.file))
     assert code == 2, "the file is read before the lock is tried"
@@ -139,7 +139,7 @@ async def test_a_missing_and_then_a_wrong_token_is_a_condition_and_costs_no_iden
     missing = await gateway.until(lambda: gateway.condition("TokenValid"))
     assert (missing["status"], missing["reason"]) == ("False", "SecretMissing")
     assert "Secret default/bot does not exist." in missing["message"]
-    assert any("Secret default/bot does not exist." in line for line in gateway.lines)
+    await gateway.until(lambda: any("Secret default/bot does not exist." in line for line in gateway.lines))
 
     gateway.file.write_text(whole.replace("stringData: {token:", "stringData: {wrong:"))
     await gateway.until(lambda: gateway.condition("TokenValid")["reason"] == "SecretKeyMissing")
