@@ -1,0 +1,266 @@
+"""``make bench``: what an event costs a pod, how long it takes, and what a pod weighs.
+
+Everything in one run against a generator and a receiver that do next to nothing, so that the numbers of one table belong
+together; one JSON object on stdout, the same as a table on stderr. CPU time is that of the whole pod (supervisor and
+workers), so it is robust where the machine is shared; each throughput is the best of three. Latencies and memory are
+what they were. ``--only speed`` (or ``steady``, ``memory``) runs a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from pod import Pod, until
+from processes import HERE, Helper
+
+from shard_runtime import contract
+
+SHARDS: Final = 16
+COMPRESSIONS: Final = ("none", "zlib-stream", "zstd-stream")
+REPEATS: Final = 3
+STEADY_SECONDS: Final = 6.0
+MORE_SHARDS: Final = 128
+WARM_EVENTS: Final = 400
+PACKAGES: Final = ("picows", "uvloop", "aiohttp", "msgspec", "zstandard", "zlib-ng")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# --- Speed ------------------------------------------------------------------------------------------------------------
+
+
+def generator_for(compression: str, *, shards: int = SHARDS, events: int) -> Helper:
+    return Helper("generator.py", "--shards", str(shards), "--compression", compression, "--events", str(events))
+
+
+def burst(generator: Helper, *, compression: str, events: int, workers: int) -> float:
+    """Events per CPU-second of a fresh pod, every event acknowledged."""
+    with (
+        Helper("sink.py") as sink,
+        Pod(generator=generator, receiver=sink, compression=compression, workers=workers) as pod,
+    ):
+        before = sink.ask("count")
+        cpu = pod.cpu_seconds
+        generator.ask("burst")
+        wanted = before["events"] + events * SHARDS
+        until(lambda: sink.ask("count")["events"] >= wanted, what="all events acknowledged", every=0.1)
+        cpu = pod.cpu_seconds - cpu
+        until(lambda: pod.delivered(events), what="watermarks at the end", seconds=5)
+        after = sink.ask("count")
+    requests, count = after["requests"] - before["requests"], after["events"] - before["events"]
+    assert count == events * SHARDS, f"{count} events instead of {events * SHARDS}"
+    # an entry for each event, one byte for each request: see delivery/batches.py
+    heads = sum(len('},{"shard":%d,"session":"","payload":' % shard) + 32 for shard in range(SHARDS)) * events
+    assert after["bytes"] - before["bytes"] == generator.hello["body_bytes"] + heads + requests
+    say(f"  {compression}, {workers} worker(s): {count / cpu:,.0f} events/CPU-s, {count / requests:.0f} a request")
+    return count / cpu
+
+
+def discard(generator: Helper, *, events: int, inflate: str | None) -> float:
+    """Events per CPU-second of a program that only reads."""
+    command = [sys.executable, str(HERE / "discard.py"), generator.hello["url"], str(SHARDS), str(events * SHARDS)]
+    with subprocess.Popen([*command, *([inflate] if inflate else [])], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        generator.ask("burst")
+        return events * SHARDS / float(program.stdout.readline())
+
+
+def speed(*, events: int, repeats: int, compressions: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for compression in compressions:
+        with generator_for(compression, events=events) as generator:
+            say(
+                f"  {compression}: {generator.hello['payload_bytes']:.0f} bytes, {generator.hello['wire_bytes']:.0f} on the wire"
+            )
+            result = {
+                "payload_bytes": round(generator.hello["payload_bytes"]),
+                "wire_bytes": round(generator.hello["wire_bytes"]),
+                "pod": [burst(generator, compression=compression, events=events, workers=1) for _ in range(repeats)],
+                "two_workers": [
+                    burst(generator, compression=compression, events=events, workers=2) for _ in range(repeats)
+                ],
+                "discard": [discard(generator, events=events, inflate=None) for _ in range(repeats)],
+            }
+            if compression != "none":
+                result["inflate_and_discard"] = [
+                    discard(generator, events=events, inflate=compression) for _ in range(repeats)
+                ]
+        best = {name: max(result[name]) for name in result if isinstance(result[name], list)}
+        result |= {
+            "best": best,
+            "ratio": best["pod"] / best["discard"],
+            "per_worker": best["two_workers"] / best["pod"],
+        }
+        found[compression] = result
+    return found
+
+
+# --- A steady rate ----------------------------------------------------------------------------------------------------
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def steady(rate: float, *, compression: str) -> dict[str, Any]:
+    """Share of a core and latency, from the generator's write to the receiver's answer."""
+    with (
+        generator_for(compression, events=0) as generator,
+        Helper("sink.py", "--timed") as sink,
+        Pod(generator=generator, receiver=sink, compression=compression) as pod,
+    ):
+        generator.ask(f"steady {rate} 1")
+        time.sleep(0.2)
+        sink.ask("latencies")
+        requests = sink.ask("count")["requests"]
+        cpu, began = pod.cpu_seconds, time.monotonic()
+        sent = generator.ask(f"steady {rate} {STEADY_SECONDS}")["sent"]
+        share = (pod.cpu_seconds - cpu) / (time.monotonic() - began)
+        time.sleep(0.3)
+        latencies = sink.ask("latencies")["milliseconds"]
+        requests = sink.ask("count")["requests"] - requests
+        assert len(latencies) == sent, f"{len(latencies)} of {sent} arrived"
+    result = {
+        "core": share,
+        "p50": quantile(latencies, 0.5),
+        "p99": quantile(latencies, 0.99),
+        "max": max(latencies),
+        "events_a_request": sent / requests,
+    }
+    say(f"  {compression}, {rate:g} events/s: " + ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
+    return result
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+def idle(*, shards: int, compression: str) -> tuple[float, float]:
+    """PSS of a pod whose shards have only seen READY, and after each has seen some hundred events."""
+    with (
+        generator_for(compression, shards=shards, events=WARM_EVENTS) as generator,
+        Helper("sink.py") as sink,
+        Pod(generator=generator, receiver=sink, compression=compression, shards=shards) as pod,
+    ):
+        time.sleep(1.0)
+        fresh = pod.pss_megabytes
+        generator.ask("burst")
+        until(lambda: pod.delivered(WARM_EVENTS), what="warm", every=0.2)
+        time.sleep(1.0)
+        return fresh, pod.pss_megabytes
+
+
+def after_burst(*, compression: str, events: int) -> dict[str, float]:
+    with (
+        generator_for(compression, events=events) as generator,
+        Helper("sink.py") as sink,
+        Pod(generator=generator, receiver=sink, compression=compression) as pod,
+    ):
+        generator.ask("burst")
+        peak = 0.0
+
+        def done() -> bool:
+            nonlocal peak
+            peak = max(peak, pod.pss_megabytes)
+            return pod.delivered(events)
+
+        until(done, what="the burst is delivered", every=0.05)
+        time.sleep(10.0)
+        return {"peak": peak, "after_10_s": pod.pss_megabytes}
+
+
+def stalled(*, compression: str, events: int, bound: int) -> dict[str, float]:
+    """A receiver that stops answering, and more events than the queue may hold."""
+    with (
+        generator_for(compression, events=events) as generator,
+        Helper("sink.py") as sink,
+    ):
+        forward = contract.ForwardConfig(
+            url=sink.hello["url"], queue=contract.QueueBounds(max_bytes=bound), timeout_seconds=60.0
+        )
+        with Pod(generator=generator, receiver=sink, compression=compression, forward=forward) as pod:
+            sink.ask("stall")
+            generator.ask("burst")
+            peak, received = 0.0, 0
+
+            def received_all() -> bool:
+                nonlocal peak
+                peak = max(peak, pod.pss_megabytes)
+                return all(shard.sequence == events + 1 for shard in pod.status().shards)
+
+            until(received_all, what="the burst is received", every=0.05)
+            return {"bound": bound / 1e6, "peak": peak, "after": pod.pss_megabytes, "queued": pod.status().queued}
+
+
+def memory(*, events: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for compression in COMPRESSIONS:
+        few, few_warm = idle(shards=SHARDS, compression=compression)
+        many, many_warm = idle(shards=SHARDS + MORE_SHARDS, compression=compression)
+        found[compression] = {
+            "idle_16": few,
+            "idle_16_warm": few_warm,
+            "further_shard": (many - few) / MORE_SHARDS,
+            "further_shard_warm": (many_warm - few_warm) / MORE_SHARDS,
+            "burst": after_burst(compression=compression, events=events),
+        }
+        say(f"  {compression}: {json.dumps(found[compression])}")
+    found["stalled_receiver"] = stalled(compression="zstd-stream", events=events, bound=64 << 20)
+    say(f"  stalled receiver: {json.dumps(found['stalled_receiver'])}")
+    return found
+
+
+# --- The run ----------------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("speed", "steady", "memory"))
+    parser.add_argument("--events", type=int, default=20_000, help="of each shard in a burst")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--compression", choices=COMPRESSIONS, help="of the speed measurements; all without it")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {"machine": machine()}
+    compressions = (arguments.compression,) if arguments.compression else COMPRESSIONS
+    if arguments.only in (None, "speed"):
+        say("speed")
+        result["speed"] = speed(events=arguments.events, repeats=arguments.repeats, compressions=compressions)
+    if arguments.only in (None, "steady"):
+        say("steady")
+        result["steady"] = {
+            f"{rate}/s {compression}": steady(rate, compression=compression)
+            for rate in (5000, 200)
+            for compression in compressions
+        }
+    if arguments.only in (None, "memory"):
+        say("memory")
+        result["memory"] = memory(events=arguments.events)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
