@@ -1,28 +1,27 @@
 """The way in: from a connection's frames to the sink.
 
-Every event of the gateway passes through :meth:`Inbound.on_frame`, so a dispatch costs a walk over its envelope and a
-handful of steps, and leaves nothing behind but what the sink keeps.
+Every event of the gateway passes through :meth:`Inbound.on_frames`, so a dispatch costs a walk over its envelope and a
+handful of steps: those that a read of the socket brings in order go to the sink together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
+
+import msgspec
 
 from shard_runtime.connection.inflate import Inflate, InflateError
 from shard_runtime.ports import WebSocket
-from shard_runtime.protocol.envelope import Envelope, UnreadableError, read_envelope
+from shard_runtime.protocol.envelope import Envelope, UnreadableError, decode_envelope, read_envelope
 from shard_runtime.protocol.guilds import GUILD_FLOW
 from shard_runtime.protocol.session import SESSION_DISPATCHES, SessionMachine
 from shard_runtime.shard_ports import ShardSink
 
-_SESSION: Final = 1
-_GUILD: Final = 2
-_SPECIAL: Final[dict[str | None, int]] = {
-    **dict.fromkeys(SESSION_DISPATCHES, _SESSION),
-    **dict.fromkeys(GUILD_FLOW, _GUILD),
-}
+_SPECIAL: Final = SESSION_DISPATCHES | GUILD_FLOW
+_NOT_AT_ONCE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NEVER: Final = -1
 
 
 class Owner(Protocol):
@@ -42,6 +41,25 @@ class Owner(Protocol):
     def closed(self, code: int | None, reason: str) -> None: ...
 
 
+class _Run:
+    """Consecutive dispatches of one session, on their way to the sink."""
+
+    __slots__ = ("names", "payloads")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.payloads: list[bytes] = []
+
+    def begin(self, machine: SessionMachine) -> int:
+        """The sequence that the next dispatch must have to belong to the run."""
+        receiving = machine.receiving and machine.session_id is not None
+        return machine.sequence + 1 if receiving else _NEVER
+
+    def clear(self) -> None:
+        self.names.clear()
+        self.payloads.clear()
+
+
 class Inbound:
     """One connection's frames, until the shard leaves it or it ends."""
 
@@ -52,6 +70,7 @@ class Inbound:
         "_machine",
         "_open",
         "_owner",
+        "_run",
         "_shard",
         "_sink",
         "_socket",
@@ -68,6 +87,7 @@ class Inbound:
         self._sink = sink
         self._inflate = inflate
         self._owner = owner
+        self._run = _Run()
         self._socket: WebSocket | None = None
         self._open = False
         self._early: list[Callable[[], None]] | None = []
@@ -111,45 +131,88 @@ class Inbound:
 
     # --- ports.FrameListener ----------------------------------------------------------------------------------------
 
-    def on_frame(self, data: bytes, binary: bool) -> None:
+    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
         if not self._open:
             if self._early is not None:
-                self._early.append(lambda: self.on_frame(data, binary))
+                self._early.append(lambda: self.on_frames(messages, binary))
             return
+        self._heartbeat.heard = True
+        machine, inflate, run = self._machine, self._inflate, self._run
+        names, payloads = run.names, run.payloads
+        due = run.begin(machine)
+        for message in messages:
+            try:
+                payload = message if inflate is None else inflate(message, binary)
+                if payload is None:
+                    continue  # a part of a payload
+                try:
+                    envelope = decode_envelope(payload)
+                except _NOT_AT_ONCE:
+                    envelope = read_envelope(payload)
+                name = envelope.t
+                if envelope.s == due and envelope.op == 0 and name is not None and name not in _SPECIAL:
+                    names.append(name)
+                    payloads.append(payload)
+                    due += 1
+                    continue
+                self._hand_over(run)
+                self._look_at(envelope, payload)
+            except UnreadableError as error:
+                self._give_up(run, error, stream_broken=False)
+            except InflateError as error:
+                self._give_up(run, error, stream_broken=True)
+            except Exception as error:  # noqa: BLE001 — whatever a sink raises is the shard's to recover from
+                self._fail(run, error)
+            if not self._open:
+                return
+            due = run.begin(machine)
         try:
-            self._heartbeat.heard = True
-            payload = data
-            if self._inflate is not None:
-                inflated = self._inflate(data, binary)
-                if inflated is None:
-                    return  # a part of a payload
-                payload = inflated
-            envelope = read_envelope(payload)
+            self._hand_over(run)
+        except Exception as error:  # noqa: BLE001 — as above
+            self._fail(run, error)
+
+    def _hand_over(self, run: _Run) -> None:
+        """Everything of *run* to the sink, which has it or raises."""
+        if run.payloads:
             machine = self._machine
-            name, sequence = envelope.t, envelope.s
-            special = _SPECIAL.get(name)
-            if machine.receiving and envelope.op == 0 and special is not _SESSION:
-                if sequence is None or name is None or machine.session_id is None:
-                    raise UnreadableError("a dispatch without s or t")
-                step = sequence - machine.sequence
-                if step != 1:
-                    if step <= 0:
-                        machine.repeated += 1
-                        return
-                    machine.missed += step - 1
-                    self._sink.sequences_missing(self._shard, machine.session_id, machine.sequence + 1, sequence - 1)
-                self._sink.dispatch(self._shard, machine.session_id, sequence, name, payload)
-                machine.sequence = sequence
-                if special is not None:
-                    self._owner.guild_changed(name, payload)
-            else:
-                self._owner.control(envelope, payload)
-        except UnreadableError as error:
-            self._owner.garbled(error, stream_broken=False)
-        except InflateError as error:
-            self._owner.garbled(error, stream_broken=True)
-        except Exception as error:  # noqa: BLE001 — whatever a sink raises is the shard's to recover from
-            self._owner.failed(error)
+            assert machine.session_id is not None
+            self._sink.dispatch(self._shard, machine.session_id, machine.sequence + 1, run.names, run.payloads)
+            machine.sequence += len(run.payloads)
+            run.clear()
+
+    def _look_at(self, envelope: Envelope, payload: bytes) -> None:
+        """All that is not the next of a session's dispatches, or concerns more than the sink."""
+        machine = self._machine
+        name, sequence = envelope.t, envelope.s
+        if not machine.receiving or envelope.op != 0 or name in SESSION_DISPATCHES:
+            self._owner.control(envelope, payload)
+            return
+        if sequence is None or name is None or machine.session_id is None:
+            raise UnreadableError("a dispatch without s or t")
+        step = sequence - machine.sequence
+        if step != 1:
+            if step <= 0:
+                machine.repeated += 1
+                return
+            machine.missed += step - 1
+            self._sink.sequences_missing(self._shard, machine.session_id, machine.sequence + 1, sequence - 1)
+        self._sink.dispatch(self._shard, machine.session_id, sequence, [name], [payload])
+        machine.sequence = sequence
+        if name in GUILD_FLOW:
+            self._owner.guild_changed(name, payload)
+
+    def _give_up(self, run: _Run, error: Exception, *, stream_broken: bool) -> None:
+        """A message is no payload; what came before it is handed over."""
+        try:
+            self._hand_over(run)
+        except Exception as failure:  # noqa: BLE001 — whatever a sink raises is the shard's to recover from
+            self._fail(run, failure)
+        else:
+            self._owner.garbled(error, stream_broken=stream_broken)
+
+    def _fail(self, run: _Run, error: Exception) -> None:
+        run.clear()  # it was not handed over, so a resume brings it again
+        self._owner.failed(error)
 
     def on_closed(self, code: int | None, reason: str) -> None:
         self.gone.set()

@@ -2,6 +2,8 @@
 
 picows hands over frames, not messages, and leaves the closing handshake to us; both are done here. Close codes are
 Discord's and outside picows' enum, so they are read from the frame's bytes.
+
+What one read brings is handed on at once, since a call for each message costs more than most of what is done with it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSInvalidURL, WSListener, WSMsgType, WSTransport, ws_connect
 
-from shard_runtime.connection.reads import BoundedReads
+from shard_runtime.connection.reads import BUFFER_BYTES, BoundedReads
 from shard_runtime.ports import FrameListener, NetworkError
 
 LONGEST_MESSAGE: Final = 128 << 20
@@ -33,6 +35,7 @@ _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
 _CONTINUATION: Final = WSMsgType.CONTINUATION
 _CLOSE: Final = WSMsgType.CLOSE
+_PING: Final = WSMsgType.PING
 
 
 async def open_websocket(
@@ -54,6 +57,8 @@ async def open_websocket(
                 max_frame_size=LONGEST_MESSAGE,
                 max_redirects=0,
                 logger_name="websocket",
+                read_buffer_init_size=BUFFER_BYTES,
+                enable_auto_pong=False,
                 use_aiofastnet=False,
                 extra_headers={"User-Agent": user_agent},
             )
@@ -81,11 +86,14 @@ class PicowsWebSocket(WSListener):
 
     def __init__(self, listener: FrameListener) -> None:
         self._listener = listener
-        self._on_frame = listener.on_frame
         self._transport: WSTransport | None = None
+        self._messages: list[bytes] = []
+        """Whole messages of the present read, all of kind ``_kind``."""
+        self._kind: WSMsgType | None = None
+        """What a frame must be to be simply appended; None while anything else is to be looked at."""
         self._parts: list[bytes] = []
         self._parts_size = 0
-        self._parts_binary = False
+        self._parts_kind = _TEXT
         self._close_code: int | None = None
         self._close_reason = ""
         self._closing: asyncio.TimerHandle | None = None
@@ -103,19 +111,43 @@ class PicowsWebSocket(WSListener):
         below.set_protocol(BoundedReads(cast(asyncio.BufferedProtocol, below.get_protocol())))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is self._kind and frame.fin:
+            self._messages.append(frame.get_payload_as_bytes())
+        else:
+            self._unusual(transport, frame)
+        if frame.last_in_buffer:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        messages = self._messages
+        if messages:
+            self._messages = []
+            self._listener.on_frames(messages, self._kind is _BINARY)
+
+    def _unusual(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind is _TEXT or kind is _BINARY:
             if frame.fin and not self._parts:
-                self._on_frame(frame.get_payload_as_bytes(), kind is _BINARY)
-                return
-            self._parts_binary = kind is _BINARY
-            self._part(frame)
+                self._hand_on()
+                self._kind = kind
+                self._messages.append(frame.get_payload_as_bytes())
+            else:
+                self._hand_on()
+                self._kind = None
+                self._parts_kind = kind
+                self._part(frame)
         elif kind is _CONTINUATION:
             self._part(frame)
+        elif kind is _PING:
+            # picows would answer by itself, and not tell us when that is the last frame of a read
+            if not transport.is_disconnected:
+                transport.send_pong(frame.get_payload_as_bytes())
         elif kind is _CLOSE:
+            self._hand_on()
             self._closed_by_peer(transport, frame.get_payload_as_bytes())
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._hand_on()
         if self._closing is not None:
             self._closing.cancel()
         self._farewell = asyncio.get_running_loop().create_task(_farewell(transport), name="websocket farewell")
@@ -137,7 +169,8 @@ class PicowsWebSocket(WSListener):
             whole = b"".join(self._parts)
             self._parts.clear()
             self._parts_size = 0
-            self._on_frame(whole, self._parts_binary)
+            self._kind = self._parts_kind
+            self._messages.append(whole)
 
     def _closed_by_peer(self, transport: WSTransport, payload: bytes) -> None:
         if len(payload) >= 2:

@@ -60,11 +60,14 @@ class Batch:
 
 def join(events: Iterable[Event]) -> bytes:
     """The body of format ``batch``: a JSON array of ``{"shard", "session", "payload"}``."""
-    pieces: list[bytes] = []
-    for event in events:
-        session = event.session
-        pieces.append(session.marked_entry if event.maybe_duplicate else session.entry)
-        pieces.append(event.payload)
+    pieces = [
+        piece
+        for event in events
+        for piece in (
+            event.session.marked_entry if event.maybe_duplicate else event.session.entry,
+            event.payload,
+        )
+    ]
     pieces[0] = b"[" + pieces[0][2:]  # an entry begins with the end of the one before
     pieces.append(b"}]")
     return b"".join(pieces)

@@ -68,6 +68,11 @@ class Session:
         if self.delivered is not None:
             self.delivered.finish(sequence)
 
+    def finish_queued(self, first: int, last: int) -> None:
+        """*first* to *last*, which were queued, need nothing more."""
+        self.queued -= last - first + 1
+        self.finish_range(first, last)
+
     def finish_range(self, first: int, last: int) -> None:
         """*first* to *last*, both included, need nothing more."""
         self.watermark.finish_range(first, last)

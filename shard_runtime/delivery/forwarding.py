@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Final
 
 from shard_runtime import contract
@@ -26,6 +27,7 @@ from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.delivery.recovery import LANES_NOTE, Found, recover
 from shard_runtime.delivery.spilling import Spiller
 from shard_runtime.delivery.stored import StoredLanes, encode_lanes
+from shard_runtime.delivery.turns import SMALLEST_DEPTH, Turns
 from shard_runtime.handover.keys import stream_of
 from shard_runtime.ports import Chance, Clock, Network, Spill
 from shard_runtime.signatures import Signer
@@ -96,6 +98,9 @@ class Delivery:
             fill=self._fill,
         )
         self._pressure = None if pause is None else Pressure(pause=pause, replay_seconds=replay_seconds, log=log)
+        self._turns = None
+        if pause is not None:
+            self._turns = Turns(pause=pause, held=self._is_paused, monotonic=clock.monotonic)
         self._sets: deque[LaneSet] = deque()
         self._store = spill
         self._spiller: Spiller | None = None
@@ -191,6 +196,46 @@ class Delivery:
         lane.inlet.append(event)
         if lane.idle:
             lane.wake()
+        if ledger.queued - ledger.stored > self._deep:
+            self._rest()
+
+    def accept_run(
+        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
+    ) -> None:
+        """Take over dispatches with consecutive sequences, the first of which is *sequence*, as :meth:`accept` does."""
+        session = self._sessions.get(session_id)
+        ledger = self._ledger
+        count = len(payloads)
+        size = sum(map(len, payloads)) + count * EVENT_OVERHEAD
+        if (
+            session is None
+            or session.bound != shard
+            or self._each_by_itself
+            or ledger.guilds is not None
+            or ledger.queued + count > self._max_events
+            or ledger.bytes + size > self._max_bytes
+        ):
+            for number, (name, payload) in enumerate(zip(names, payloads, strict=True), sequence):
+                self.accept(shard, session_id, number, name, payload)
+            return
+        lane = self._lanes[shard % len(self._lanes)]
+        # the loop over the events is C's
+        events = map(
+            Event,
+            repeat(session),
+            range(sequence, sequence + count),
+            names,
+            payloads,
+            repeat(0),
+            repeat(self._monotonic()),
+            repeat(False),
+        )
+        lane.inlet.extend(events)
+        ledger.enqueue_run(session, count, size)
+        if lane.idle:
+            lane.wake()
+        if ledger.queued - ledger.stored > self._deep:
+            self._rest()
 
     def _is_known(self, session: Session, shard: int, sequence: int) -> bool:
         """Whether an earlier life of the process has finished *sequence*, or left it on disk."""
@@ -307,7 +352,10 @@ class Delivery:
         self._keep_oldest = forward.queue.overflow == "DropNewest"
         self._pauses = forward.queue.overflow == "Pause" and self._pressure is not None
         self._by_guild = forward.ordering == "guild"
+        self._each_by_itself = self._by_guild or self._passes is not None or self._max_age is not None
         self._lanes = self._sets[-1].lanes
+        # for each lane a request in flight, and another one that can follow at once
+        self._deep = max(SMALLEST_DEPTH, 2 * len(self._lanes) * forward.max_batch_events)
 
     def _find_lanes(self, found: Found, forward: contract.ForwardConfig) -> None:
         """Sets of lanes for what is on disk and for what comes; they are one if they are alike."""
@@ -429,7 +477,17 @@ class Delivery:
             reason = "events come faster than the disk takes them"
         pressure.look(self._monotonic(), reason=reason)
 
+    def _rest(self) -> None:
+        if self._turns is not None:
+            self._turns.rest()
+
+    def _is_paused(self) -> bool:
+        return self._pressure is not None and self._pressure.paused
+
     def _settled(self) -> None:
+        turns = self._turns
+        if turns is not None and turns.resting and self._ledger.queued - self._ledger.stored < self._deep // 2:
+            turns.read()
         if not self._ledger.queued:
             self._empty.set()
         if self._sets and self._sets[0].gates:

@@ -21,6 +21,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from shard_runtime import contract
@@ -241,13 +242,20 @@ class Lane:
         single = forward.format == "single"
         most = 1 if single else min(max(1, forward.max_batch_events), len(head))
         room = forward.max_batch_bytes - 2
-        events: list[Event] = []
-        while len(events) < most:
-            event = head[0]
-            room -= len(event.payload) + len(event.session.marked_entry) + 1
-            if room < 0 and events:
-                break
-            events.append(head.popleft())
+        events = list(head) if most == len(head) else list(islice(head, most))
+        if sum([len(event.payload) + len(event.session.marked_entry) for event in events]) > room:
+            most = 0
+            for event in events:
+                room -= len(event.payload) + len(event.session.marked_entry)
+                if room < 0 and most:
+                    break
+                most += 1
+            del events[most:]
+        if most == len(head):
+            head.clear()
+        else:
+            for _ in events:
+                head.popleft()
         self.batches.append(make_batch(events, headers=outlet.headers, single=single))
 
     async def _deliver(self, batch: Batch) -> None:

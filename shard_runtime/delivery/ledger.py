@@ -7,7 +7,7 @@ broken disk has it), and only that moves watermarks and counts; so "acknowledged
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from shard_runtime.delivery.backlog import Backlog
@@ -61,26 +61,44 @@ class Ledger:
                 event.guild = stream_of(event.name, event.payload)
             self.guilds[event.guild] += 1
 
-    def settle(self, events: Iterable[Event]) -> None:
+    def enqueue_run(self, session: Session, count: int, size: int) -> None:
+        """Take *count* events of *session* into the count, while nobody counts by guild; *size* with overhead."""
+        session.queued += count
+        self.queued += count
+        self.accepted += count
+        self.bytes += size
+
+    def settle(self, events: Sequence[Event]) -> None:
         """*events* are acknowledged, dropped or dead-lettered: their sequences are finished."""
-        count = size = 0
-        guilds = self.guilds
+        sessions: set[Session] = set()
+        session: Session | None = None
+        first = after = 0
         for event in events:
-            session = event.session
-            session.queued -= 1
-            session.watermark.finish(event.sequence)
+            # usually a lane's events are runs of consecutive ones of a session, which are finished as one
+            if event.sequence != after or event.session is not session:
+                if session is not None:
+                    session.finish_queued(first, after - 1)
+                session = event.session
+                sessions.add(session)
+                first = event.sequence
+            after = event.sequence + 1
+        if session is not None:
+            session.finish_queued(first, after - 1)
+        self.queued -= len(events)
+        self.bytes -= sum([len(event.payload) for event in events]) + len(events) * EVENT_OVERHEAD
+        if self.guilds is not None:
+            for event in events:
+                self._forget_guild(self.guilds, event.guild, 1)
+        for session in sessions:
             if session.delivered is not None:
-                session.delivered.finish(event.sequence)
-                if event.group is not None:
-                    self._settle_stored(event, event.group)
-            count += 1
-            size += len(event.payload)
-            if guilds is not None:
-                self._forget_guild(guilds, event.guild, 1)
+                self._settle_groups(events, session)
             if session.forgotten and not session.queued:
                 self._forget(session)
-        self.queued -= count
-        self.bytes -= size + count * EVENT_OVERHEAD
+
+    def _settle_groups(self, events: Sequence[Event], session: Session) -> None:
+        for event in events:
+            if event.session is session and event.group is not None:
+                self._settle_stored(event, event.group)
 
     def _settle_stored(self, event: Event, group: Group) -> None:
         event.group = None

@@ -36,7 +36,10 @@ class _Routed(msgspec.Struct, gc=False):
     d: _Inner | None = None
 
 
-_decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
+decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
+"""What :func:`read_envelope` tries first; for those who cannot afford a call for each payload. Raises
+``msgspec.DecodeError``, ``UnicodeDecodeError`` and ``RecursionError``."""
+
 _decode_routed: Final = msgspec.json.Decoder(_Routed).decode
 
 ROUTED_BY_OWN_ID: Final = frozenset({"GUILD_CREATE", "GUILD_UPDATE", "GUILD_DELETE"})
@@ -55,7 +58,7 @@ def read_envelope(payload: bytes) -> Envelope:
     integer `s` and a string `t`.
     """
     try:
-        return _decode_envelope(payload)
+        return decode_envelope(payload)
     except msgspec.ValidationError as error:
         raise UnreadableError(f"not a gateway payload: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

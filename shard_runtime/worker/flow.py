@@ -29,7 +29,8 @@ from shard_runtime.protocol.envelope import read_envelope
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
 
-Dispatch = Callable[[int, str, int, str, bytes], None]
+Dispatch = Callable[[int, str, int, Sequence[str], Sequence[bytes]], None]
+One = Callable[[int, str, int, str, bytes], None]
 
 
 class Flow:
@@ -120,17 +121,19 @@ class Flow:
 
     def _choose(self) -> None:
         if self._fence is not None:
-            self.dispatch = self._accept_again
+            self.dispatch = _each(self._accept_again)
         elif self._cutover is not None:
-            self.dispatch = self._offer
+            self.dispatch = _each(self._offer)
         elif self._window is not None:
-            self.dispatch = self._record_and_accept
+            self.dispatch = _each(self._record_and_accept)
         else:
-            self.dispatch = self._delivery.accept
+            self.dispatch = self._delivery.accept_run
 
     # --- Dispatches ---------------------------------------------------------------------------------------------------
 
-    def _nowhere(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+    def _nowhere(
+        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
+    ) -> None:
         raise AssertionError("a dispatch before a way was chosen")
 
     def _accept_again(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
@@ -239,3 +242,13 @@ class Flow:
 
     def watermark(self, session_id: str) -> int | None:
         return self._delivery.watermark(session_id)
+
+
+def _each(way: One) -> Dispatch:
+    """A way for each event of a run by itself."""
+
+    def dispatch(shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]) -> None:
+        for number, (name, payload) in enumerate(zip(names, payloads, strict=True), sequence):
+            way(shard, session_id, number, name, payload)
+
+    return dispatch

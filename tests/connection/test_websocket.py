@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -26,8 +26,8 @@ class Listener:
         self.closed: list[tuple[int | None, str]] = []
         self._news = asyncio.Event()
 
-    def on_frame(self, data: bytes, binary: bool) -> None:
-        self.frames.append((data, binary))
+    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
+        self.frames += [(message, binary) for message in messages]
         self._news.set()
 
     def on_closed(self, code: int | None, reason: str) -> None:
@@ -86,6 +86,20 @@ def test_messages_in_fragments_with_control_frames_between_them(run: Run) -> Non
     async def story(socket: WebSocket, listener: Listener) -> None:
         await listener.until_closed()
         assert listener.frames == [(b"whole", False), (b"in three parts", False), (b"\x00\x01", True), (b"", False)]
+
+    play(run, handler, story)
+
+
+def test_a_message_does_not_wait_for_what_follows_a_ping(run: Run) -> None:
+    async def handler(peer: Peer) -> None:
+        peer.frame(TEXT, b"news")
+        peer.frame(PING, b"")
+        assert await peer.receive() == (PONG, b"")
+        await peer.ended()
+
+    async def story(socket: WebSocket, listener: Listener) -> None:
+        await listener.until(lambda: bool(listener.frames))
+        assert listener.frames == [(b"news", False)]
 
     play(run, handler, story)
 

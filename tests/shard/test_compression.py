@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from virtual.sinks import RecordingLog, RecordingSink, ScriptedPermits
@@ -40,9 +40,9 @@ class Tap(SystemNetwork):
         class Counting:
             on_closed = staticmethod(listener.on_closed)
 
-            def on_frame(self, data: bytes, binary: bool) -> None:
-                counts[binary] += 1
-                listener.on_frame(data, binary)
+            def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
+                counts[binary] += len(messages)
+                listener.on_frames(messages, binary)
 
         return await super().connect(url, Counting(), timeout=timeout)
 

@@ -123,7 +123,9 @@ def sent(payload: bytes) -> tuple[int, str] | None:
     return (body["s"], body["t"]) if right else None
 
 
-def run(frames: list[tuple[bytes, bool]], compression: str) -> tuple[RecordingSink, SessionMachine, Owner]:
+def run(
+    frames: list[tuple[bytes, bool]], compression: str, *, together: bool = False
+) -> tuple[RecordingSink, SessionMachine, Owner]:
     sink = RecordingSink()
     machine = SessionMachine(
         chance=random.Random(1), watermark=sink.watermark, session_id=SESSION, resume_url=None, sequence=START
@@ -136,9 +138,13 @@ def run(frames: list[tuple[bytes, bool]], compression: str) -> tuple[RecordingSi
     owner = Owner(machine)
     connection = Inbound(shard=0, machine=machine, sink=sink, inflate=new_inflate(compression), owner=owner)
     connection.attach(Socket())
-    for data, binary in frames:
-        connection.on_frame(data, binary)
-        assert owner.failures == [], data
+    if together:
+        connection.on_frames([data for data, _ in frames], False)
+    else:
+        for data, binary in frames:
+            connection.on_frames([data], binary)
+            assert owner.failures == [], data
+    assert owner.failures == []
     return sink, machine, owner
 
 
@@ -156,7 +162,11 @@ def check(sink: RecordingSink, machine: SessionMachine, owner: Owner) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(mutated(), max_size=5))
 def test_frames(frames: list[bytes]) -> None:
-    check(*run([(frame, False) for frame in frames], "none"))
+    one_by_one = run([(frame, False) for frame in frames], "none")
+    check(*one_by_one)
+    together = run([(frame, False) for frame in frames], "none", together=True)
+    check(*together)
+    assert together[0] == one_by_one[0]
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +37,16 @@ class RecordingSink:
     def session_lost(self, shard: int, session_id: str) -> None:
         self.happened.append(("lost", session_id))
 
-    def dispatch(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
-        if sequence in self.fail_at:
-            self.fail_at.discard(sequence)
+    def dispatch(
+        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
+    ) -> None:
+        sequences = range(sequence, sequence + len(payloads))
+        if failing := self.fail_at.intersection(sequences):
+            self.fail_at -= failing
             raise RuntimeError("this sink was told to fail")
-        self.events.append((session_id, sequence, name))
-        self.payloads.append(payload)
-        self._acknowledge(session_id, sequence)
+        self.events += [(session_id, number, name) for number, name in zip(sequences, names, strict=True)]
+        self.payloads += payloads
+        self._acknowledge(session_id, sequences[-1])
 
     def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:
         self.passed.append((session_id, sequence))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ class Listener:
         self.frames: list[bytes] = []
         self.closed: list[int | None] = []
 
-    def on_frame(self, data: bytes, binary: bool) -> None:
-        self.frames.append(data)
+    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
+        self.frames += messages
 
     def on_closed(self, code: int | None, reason: str) -> None:
         self.closed.append(code)
