@@ -1,7 +1,7 @@
 """``make bench``: what an event costs a pod, how long it takes, and what a pod weighs.
 
-Everything in one run against a generator and a receiver that do next to nothing, so that the numbers of one table belong
-together; one JSON object on stdout, the same as a table on stderr. CPU time is that of the whole pod (supervisor and
+Everything in one run against a generator and a receiver that do next to nothing, so that the numbers of one table
+belong together; one JSON object on stdout, a table on stderr. CPU time is that of the whole pod (supervisor and
 workers), so it is robust where the machine is shared; each throughput is the best of three. Latencies and memory are
 what they were. ``--only speed`` (or ``steady``, ``memory``) runs a part.
 """
@@ -62,7 +62,7 @@ def burst(generator: Helper, *, compression: str, events: int, workers: int) -> 
     requests, count = after["requests"] - before["requests"], after["events"] - before["events"]
     assert count == events * SHARDS, f"{count} events instead of {events * SHARDS}"
     # an entry for each event, one byte for each request: see delivery/batches.py
-    heads = sum(len('},{"shard":%d,"session":"","payload":' % shard) + 32 for shard in range(SHARDS)) * events
+    heads = sum(len(f'}},{{"shard":{shard},"session":"","payload":') + 32 for shard in range(SHARDS)) * events
     assert after["bytes"] - before["bytes"] == generator.hello["body_bytes"] + heads + requests
     say(f"  {compression}, {workers} worker(s): {count / cpu:,.0f} events/CPU-s, {count / requests:.0f} a request")
     return count / cpu
@@ -193,7 +193,7 @@ def stalled(*, compression: str, events: int, bound: int) -> dict[str, float]:
         with Pod(generator=generator, receiver=sink, compression=compression, forward=forward) as pod:
             sink.ask("stall")
             generator.ask("burst")
-            peak, received = 0.0, 0
+            peak = 0.0
 
             def received_all() -> bool:
                 nonlocal peak

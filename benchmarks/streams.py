@@ -1,8 +1,8 @@
 """What the generator sends: gateway payloads of about 0.9 KB, framed and compressed before anything is measured.
 
-A MESSAGE_CREATE has the keys and sizes of a real one. Guilds, channels, users and roles come from a pool for each shard,
-as they do in a bot's life, so compression finds what it finds there. Each shard's payloads are one stream through one
-compression context, and its guilds are those that Discord routes to it.
+A MESSAGE_CREATE has the keys and sizes of a real one. Guilds, channels, users and roles come from a pool for each
+shard, as they do in a bot's life, so compression finds what it finds there. Each shard's payloads are one stream
+through one compression context, and its guilds are those that Discord routes to it.
 """
 
 from __future__ import annotations
@@ -80,17 +80,18 @@ def _template(chance: random.Random, shard: int, shards: int) -> tuple[bytes, by
     roles = ",".join(f'"{snowflake()}"' for _ in range(chance.randrange(3)))
     content = " ".join(chance.choices(_WORDS, k=chance.randrange(2, 14)))
     user = chance.choice(_WORDS)
+    avatar = f"{chance.getrandbits(128):032x}"
     text = (
-        '{"t":"%%b","s":%%d,"op":0,"d":{"type":0,"tts":false,"timestamp":"2026-01-01T00:00:00.000000+00:00",'
-        '"pinned":false,"nonce":"%%019d","mentions":[],"mention_roles":[],"mention_everyone":false,'
-        '"member":{"roles":[%s],"premium_since":null,"pending":false,"nick":null,"mute":false,'
+        '{"t":"%b","s":%d,"op":0,"d":{"type":0,"tts":false,"timestamp":"2026-01-01T00:00:00.000000+00:00",'
+        '"pinned":false,"nonce":"%019d","mentions":[],"mention_roles":[],"mention_everyone":false,'
+        f'"member":{{"roles":[{roles}],"premium_since":null,"pending":false,"nick":null,"mute":false,'
         '"joined_at":"2024-05-17T10:11:12.131415+00:00","flags":0,"deaf":false,"communication_disabled_until":null,'
-        '"banner":null,"avatar":null},"id":"%%d","flags":0,"embeds":[],"edited_timestamp":null,"content":"%s",'
-        '"components":[],"channel_type":0,"channel_id":"%d","author":{"username":"%s","public_flags":0,'
-        '"primary_guild":null,"id":"%d","global_name":"%s","display_name_styles":null,"discriminator":"0",'
-        '"collectibles":null,"clan":null,"avatar_decoration_data":null,"avatar":"%s"},"attachments":[],'
-        '"guild_id":"%d"}}'
-    ) % (roles, content, snowflake(), user, snowflake(), user.title(), f"{chance.getrandbits(128):032x}", guild)
+        f'"banner":null,"avatar":null}},"id":"%d","flags":0,"embeds":[],"edited_timestamp":null,"content":"{content}",'
+        f'"components":[],"channel_type":0,"channel_id":"{snowflake()}","author":{{"username":"{user}",'
+        f'"public_flags":0,"primary_guild":null,"id":"{snowflake()}","global_name":"{user.title()}",'
+        '"display_name_styles":null,"discriminator":"0","collectibles":null,"clan":null,'
+        f'"avatar_decoration_data":null,"avatar":"{avatar}"}},"attachments":[],"guild_id":"{guild}"}}}}'
+    )
     name = b"MESSAGE_CREATE" if chance.random() < 0.75 else b"MESSAGE_UPDATE"
     return name, text.encode()
 
