@@ -5,8 +5,9 @@ at the old one, so the skew of the two pods' clocks is included and needs no tre
 between an old pod and a worker, with a margin, bound the lag of every other event between them.
 
 The stall rule. Accepted events cannot show that the old session is stalled at the seal: while it is, it accepts
-nothing. So the lower bound is lowered to what explains the oldest event that the old side has not accepted although it
-follows, in its stream, one that it has.
+nothing. It shows in an event that follows, in its stream, one that the old side accepted, came to the new side so early
+that by the bounds it was accepted, and was not. Then the lower bound is lowered to when the stall can have begun: the
+arrival of the last event of that stream that was accepted.
 
 Bounds that are too narrow lose or double events where a stream has no event with an id; bounds that are too wide only
 leave more places possible, which costs marked duplicates. So everything here errs to the wide side.
@@ -29,8 +30,8 @@ FEW_SAMPLES: Final = 20
 PROFILE_SAMPLES: Final = 30
 """Fewest samples between two sessions from which anything is concluded about their mean."""
 _BIN_MILLISECONDS: Final = 1000
-_TOGETHER_MILLISECONDS: Final = 100
-"""Events so close to each other count as one: what delays one delays the others."""
+_TOGETHER_MILLISECONDS: Final = 500
+"""Events so close to each other count as one: what delays one delays the others behind it."""
 _SMALLEST_SIGMA: Final = 10.0
 
 
@@ -97,9 +98,10 @@ class Overlap:
                 if event.unique:
                     self._arrivals.setdefault(event.key, event.arrival)
         self._samples: dict[tuple[int, int], list[Sample]] = {}
-        self._anchored: set[object] = set()
+        self._accepted: dict[object, int] = {}
+        """By stream, the arrival of the last event with an id that the old side accepted."""
         self._waiting: dict[object, int] = {}
-        """By stream, the arrival of the oldest event with an id since its last common one."""
+        """By stream, the arrival of the oldest event with an id after that one."""
         self._seen: set[int] = set()
         self._replayed: set[object] = set()
 
@@ -112,7 +114,7 @@ class Overlap:
             if not event.replayed:
                 self._waiting.setdefault(stream, event.arrival)
             return
-        self._anchored.add(stream)
+        self._accepted[stream] = event.arrival
         self._waiting.pop(stream, None)
         if event.replayed or event.key in self._seen:
             return
@@ -136,8 +138,9 @@ class Overlap:
         stalled = lower
         if stall_rule:
             for stream, arrival in self._waiting.items():
-                if stream in self._anchored or arrival > complete_since + upper:
-                    stalled = min(stalled, arrival - sealed_at)
+                accepted = self._accepted.get(stream, complete_since + upper)
+                if accepted < arrival < sealed_at + lower:
+                    stalled = min(stalled, accepted - sealed_at)
         mean = sum(lags) / len(lags) if lags else 0.0
         bounds = Bounds(least=lower, most=upper, stalled=stalled, samples=len(lags), mean=mean)
         return Measured(bounds, self._samples, least, most)

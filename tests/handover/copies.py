@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -190,3 +191,47 @@ def with_common(
         return [event, *(later for later in events if later.old[0] >= SEAL - 8_000 and later.new[0] >= SEAL - 8_000)]
     chosen = draw(st.sampled_from(both))
     return [replace(event, key=999, unique=True) if event is chosen else event for event in events]
+
+
+def random_stream(
+    chance: Random,
+    *,
+    events: int,
+    unique: float = 0.3,
+    keys: int = 3,
+    drop: float = 0.0,
+    double: float = 0.0,
+    swap: float = 0.0,
+    delay: int = 500,
+    steady: int | None = None,
+) -> list[Event]:
+    """A stream with Discord's faults: to either session an event comes zero or two times, or swapped with the next.
+
+    *steady*: an event every so many milliseconds, instead of at random.
+    """
+    times = sorted(
+        chance.randint(SEAL - 2_500, SEAL + 2_000) if chance.random() < 0.6 else chance.randint(8_000, END)
+        for _ in range(events)
+    )
+    if steady is not None:
+        times = list(range(8_000 + chance.randrange(steady), END, steady))
+    sides: list[list[tuple[int, ...]]] = []
+    for _ in range(2):
+        last, arrivals = 0, []
+        for at in times:
+            last = max(last, at + chance.randint(0, delay))
+            arrivals.append(last)
+        for number in range(len(arrivals) - 1):
+            if chance.random() < swap and arrivals[number + 1] - arrivals[number] <= 50:
+                arrivals[number], arrivals[number + 1] = arrivals[number + 1], arrivals[number]
+        copies_: list[tuple[int, ...]] = []
+        for at in arrivals:
+            fate = chance.random()
+            copies_.append(() if fate < drop else (at, at) if fate < drop + double else (at,))
+        sides.append(copies_)
+    stream = []
+    for number, (at, old, new) in enumerate(zip(times, *sides, strict=True)):
+        is_unique = chance.random() < unique
+        key = 1_000 + number if is_unique else 1 + chance.randrange(keys)
+        stream.append(Event(number, at, key, is_unique, old, new))
+    return stream
