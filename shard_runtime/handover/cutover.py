@@ -181,6 +181,10 @@ class Cutover:
             now=now,
         )
 
+    def rehearsed(self, pod: int) -> bool:
+        """Whether the last rehearsal with *pod* went well."""
+        return self._rehearsals[pod].problem is None
+
     def commit(self, now: int) -> Step:
         """The record makes this generation the active one. Harmless when repeated."""
         step = Step()

@@ -8,17 +8,15 @@ different things (other intents, another bot, a session that hangs), and nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from shard_runtime.contract import GuildWindow
 from shard_runtime.handover.holding import Held
 from shard_runtime.handover.keys import Place
 from shard_runtime.handover.lags import UNMEASURED_MILLISECONDS, Overlap
 
-CONSISTENT = 0.9
+CONSISTENT: Final = 0.9
 """Least part of the streams that must have a common event."""
-
-FRESH_MILLISECONDS = 30_000
-"""How long a rehearsal is good for."""
 
 
 class Rehearsal:

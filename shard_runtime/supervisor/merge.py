@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from shard_runtime import contract
 from shard_runtime.orders import Windows, WorkerStatus
@@ -81,8 +82,21 @@ def _handover(statuses: Sequence[contract.HandoverStatus], workers: int) -> cont
     complete = len(statuses) == workers and all(status.complete for status in statuses)
     committed = [status.committed_at for status in statuses if status.committed_at is not None]
     completed = [status.completed_at for status in statuses if status.completed_at is not None]
+    least = [status.lag_least_milliseconds for status in statuses if status.lag_least_milliseconds is not None]
+    most = [status.lag_most_milliseconds for status in statuses if status.lag_most_milliseconds is not None]
+    mean = [status.lag_mean_milliseconds for status in statuses if status.lag_mean_milliseconds is not None]
     return contract.HandoverStatus(
         complete=complete,
+        rehearsed=len(statuses) == workers and all(status.rehearsed for status in statuses),
+        rehearsal_problem=next((s.rehearsal_problem for s in statuses if s.rehearsal_problem is not None), None),
+        lag_least_milliseconds=min(least, default=None),
+        lag_most_milliseconds=max(most, default=None),
+        lag_mean_milliseconds=sum(mean) / len(mean) if mean else None,
+        aligned=sum(status.aligned for status in statuses),
+        by_occurrence=sum(status.by_occurrence for status in statuses),
+        ambiguous=sum(status.ambiguous for status in statuses),
+        repaired=sum(status.repaired for status in statuses),
+        missed_by_old=sum(status.missed_by_old for status in statuses),
         sealed_pods=sum(status.sealed_pods for status in statuses),
         waiting_pods=sum(status.waiting_pods for status in statuses),
         held_guilds=sum(status.held_guilds for status in statuses),
@@ -92,4 +106,5 @@ def _handover(statuses: Sequence[contract.HandoverStatus], workers: int) -> cont
         committed_at=min(committed, default=None),
         completed_at=max(completed) if complete and completed else None,
         longest_pause_milliseconds=max(status.longest_pause_milliseconds for status in statuses),
+        pauses=[sum(counts) for counts in zip_longest(*(status.pauses for status in statuses), fillvalue=0)],
     )

@@ -1,9 +1,9 @@
 """The new side of a handover, for one worker: asks the old pods, and lets the cutover decide by their answers.
 
-Until the commit the old pods are only asked whether they still accept, since that is what lets a standby forget. After
-it each old pod that can have guilds of this worker is asked to seal, for as long as it takes: one that cannot be
-reached simply goes on delivering its guilds. Answers are kept on disk, so that a restart aligns again from the same
-evidence, also when the old pods are gone by then.
+Until the commit the old pods are asked whether they still accept, since that is what lets a standby forget, and now and
+then for their windows, to rehearse. After it each old pod that can have guilds of this worker is asked to seal, for as
+long as it takes: one that cannot be reached simply goes on delivering its guilds. Answers, and what was found by them,
+are kept on disk, so that a restart goes on from the same evidence, also when the old pods are gone by then.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from shard_runtime.ports import Chance, Clock, Disk
 from shard_runtime.siblings import SiblingError, Siblings
 
 STANDBY_SECONDS: Final = 2.0
+REHEARSE_SECONDS: Final = 3.0
+REHEARSE_AGAIN_SECONDS: Final = 15.0
 AWAIT_SECONDS: Final = 0.1
 TICK_SECONDS: Final = 0.1
 
@@ -90,6 +92,7 @@ class Takeover:
         self._committed = asyncio.Event()
         self._disk_failed = False
         self._found: dict[int, _Found] = {}
+        self._rehearse_at: dict[int, int] = {}
 
     # --- Restarts -----------------------------------------------------------------------------------------------------
 
@@ -238,9 +241,12 @@ class Takeover:
         light = msgspec.structs.replace(self._request, windows=False)
         if not self._committed.is_set():
             asked_at = self._clock.unix_milliseconds()
-            reply = await self._siblings.window(self._predecessor, pod, light)
+            rehearses = asked_at >= self._rehearse_at.get(pod, 0)
+            reply = await self._siblings.window(self._predecessor, pod, self._request if rehearses else light)
             if reply.sealed_at is None:
                 self._apply(self._cutover.unsealed(pod, asked_at))
+                if rehearses:
+                    self._rehearse(pod, reply)
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
             reply = await self._siblings.seal(self._predecessor, pod, self._request)
@@ -253,6 +259,13 @@ class Takeover:
                 self._apply(self._cutover.heard(pod, reply.after, now))
             self._apply(self._cutover.acknowledged(pod, reply.unacknowledged, now))
         return AWAIT_SECONDS if pod in self._cutover.to_await or pod in self._cutover.to_hear else None
+
+    def _rehearse(self, pod: int, reply: contract.HandoverReply) -> None:
+        now = self._clock.unix_milliseconds()
+        self._cutover.rehearse(pod, reply, now)
+        # What went well is looked at again, since a cutover may wait long; but it costs the old pod something.
+        pause = REHEARSE_AGAIN_SECONDS if self._cutover.rehearsed(pod) else REHEARSE_SECONDS
+        self._rehearse_at[pod] = now + round(self._chance.uniform(0.75, 1.0) * pause * 1000)
 
     def _seal(self, pod: int, reply: contract.HandoverReply) -> None:
         now = self._clock.unix_milliseconds()

@@ -67,6 +67,8 @@ class FakePod:
         number = self.config.generation
         active = self.record.active == number
         handover = None
+        if self.config.predecessor is not None:
+            handover = HandoverStatus(complete=False, rehearsed=True)
         if active and self.config.predecessor is not None:
             handover = HandoverStatus(complete=True, completed_at=int(now * 1000), released_guilds=3)
         shards = [

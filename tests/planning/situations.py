@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway_operator.api.conditions import ConditionStatus, ConditionType, timestamp
 from gateway_operator.api.gateway import Metadata
@@ -86,6 +86,7 @@ class Health:
     oldest: float = 0.0
     queued: int = 0
     complete: bool | None = None
+    rehearsed: bool = True
     silent: tuple[int, ...] = ()
     old: tuple[int, ...] = ()
     """Pods of an earlier template."""
@@ -115,6 +116,22 @@ def gen(generation: Generation, **health: Any) -> ObservedGeneration:
         created_at=NOW - 10**7,
         revision="r",
     )
+
+
+HANDED_OVER: Final[dict[str, Any]] = {
+    "released_guilds": 5,
+    "delivered_marked": 1,
+    "aligned": 9,
+    "by_occurrence": 2,
+    "ambiguous": 1,
+    "repaired": 1,
+    "missed_by_old": 3,
+    "lag_least_milliseconds": -40,
+    "lag_most_milliseconds": 90,
+    "longest_pause_milliseconds": 420.0,
+    "pauses": [3, 0, 1, 0, 0, 0, 1],
+}
+"""What each pod says after a handover."""
 
 
 def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
@@ -151,7 +168,12 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
         queued=state.queued,
         oldest_seconds=state.oldest,
         receiver=ReceiverStatus(reachable=state.receiver, problem=None if state.receiver else "status 500"),
-        handover=None if state.complete is None else HandoverStatus(complete=state.complete, released_guilds=5),
+        handover=HandoverStatus(
+            complete=bool(state.complete),
+            rehearsed=state.rehearsed,
+            rehearsal_problem=None if state.rehearsed else "Only 3 of 40 guilds have an event in common.",
+            **({} if state.complete is None else HANDED_OVER),
+        ),
     )
     return ObservedPod(
         index=index,

@@ -184,6 +184,10 @@ TABLE = {
         observe(SIXTEEN, BEGUN, gen(ONE, epoch=2, oldest=1.0), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
     ),
+    "the rehearsal does not fit": (
+        observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, rehearsed=False), before=OVERLAPPED),
+        ["ensure 1", "ensure 2"],
+    ),
     "paused before the commit": (
         observe(spec(16, paused=True), BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2), before=OVERLAPPED),
         ["ensure 1", "ensure 2"],
@@ -542,6 +546,13 @@ def test_the_status_says_what_a_person_wants_to_know() -> None:
     assert status["identifyBudget"]["remaining"] == 900
 
 
+def test_no_commit_without_a_rehearsal_that_fits() -> None:
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, epoch=2, rehearsed=False), before=OVERLAPPED))
+    assert made.status.reshard is not None
+    assert made.status.reshard.step is Step.OVERLAPPING
+    assert "Only 3 of 40 guilds have an event in common." in made.status.reshard.message
+
+
 def test_a_reshard_that_is_over_is_in_the_history() -> None:
     done = plan(
         observe(
@@ -555,6 +566,12 @@ def test_a_reshard_that_is_over_is_in_the_history() -> None:
     (past,) = done.status.history
     assert (past.outcome, past.generation, past.duration_seconds) == (Outcome.COMPLETED, 2, 400.0)
     assert past.released_guilds == 20
+    counts = (past.aligned, past.by_occurrence, past.ambiguous, past.repaired, past.missed_by_old)
+    assert counts == (36, 8, 4, 4, 12)
+    assert (past.lag_least_milliseconds, past.lag_most_milliseconds) == (-40, 90)
+    pauses = (past.pause_median_milliseconds, past.pause_p99_milliseconds, past.longest_pause_milliseconds)
+    assert pauses == (25.0, 420.0, 420.0), "upper bounds of classes, and never more than the longest"
+    assert past.identify_limit_seconds == 80.0
     again = plan(
         observe(
             SIXTEEN,

@@ -174,7 +174,7 @@ class World:
             ],
             queued=pod.queued,
             receiver=ReceiverStatus(reachable=self.receiver),
-            handover=HandoverStatus(complete=pod.complete) if running.fixed.predecessor else None,
+            handover=HandoverStatus(complete=pod.complete, rehearsed=True) if running.fixed.predecessor else None,
         )
         return ObservedPod(index=index, uid=pod.uid, status=status, revision=pod.revision)
 

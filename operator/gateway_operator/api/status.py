@@ -71,7 +71,37 @@ class ReshardOutcome(Observed):
     released_guilds: int = Field(default=0, ge=0, description="Guilds whose delivery moved.")
     delivered_marked: int = Field(default=0, ge=0, description="Events delivered as maybeDuplicate.")
     skipped: int = Field(default=0, ge=0, description="Held events that the predecessor had accepted.")
+    aligned: int = Field(
+        default=0, ge=0, description="Guilds (and channels of direct messages) whose place was found without doubt."
+    )
+    by_occurrence: int = Field(
+        default=0, ge=0, description="Those of them without an event that has an id: placed by counting equal events."
+    )
+    ambiguous: int = Field(
+        default=0, ge=0, description="Guilds where something could not be told, and was decided for the duplicate."
+    )
+    repaired: int = Field(
+        default=0, ge=0, description="Guilds that Discord did not give both generations in the same order or number."
+    )
+    missed_by_old: int = Field(
+        default=0, ge=0, description="Events that Discord gave the new generation alone, too old to be delivered."
+    )
+    lag_least_milliseconds: int | None = Field(
+        default=None, description="How much later the new sessions got an event than the old ones: the least measured."
+    )
+    lag_most_milliseconds: int | None = Field(default=None, description="The most measured.")
+    pause_median_milliseconds: float = Field(
+        default=0, ge=0, description="Half of the guilds had no longer pause in their delivery (upper bound)."
+    )
+    pause_p99_milliseconds: float = Field(
+        default=0, ge=0, description="99 of 100 guilds had no longer pause in their delivery (upper bound)."
+    )
     longest_pause_milliseconds: float = Field(default=0, ge=0, description="Longest pause in a guild's delivery.")
+    identify_limit_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="What Discord's pace of identifies alone takes: ceil(shards / max_concurrency) x 5 s.",
+    )
 
 
 class RolloutStatus(Observed):

@@ -123,6 +123,17 @@ def overlap_left_seconds(handover: Handover) -> float:
     return wanted + 1 - (handover.now - milliseconds(previous.last_progress_at)) / 1000
 
 
+def _rehearsed(handover: Handover) -> str | None:
+    """A cutover cannot be taken back, so it is tried before without effect; see docs/resharding.md."""
+    new = _new(handover)
+    for status in answers(new):
+        if status.handover is None or not status.handover.rehearsed:
+            problem = status.handover.rehearsal_problem if status.handover is not None else None
+            reason = problem or "It has not compared what it sees with what the old pods see yet."
+            return f"Pod {status.pod} of generation {new.number} rehearses: {reason}"
+    return None
+
+
 def _not_paused(handover: Handover) -> str | None:
     return "spec.paused is true; the cutover waits." if handover.paused else None
 
@@ -187,6 +198,7 @@ BEFORE_COMMIT: Final = (
     Requirement(step=Step.OVERLAPPING, unmet=_old_pods_answer),
     Requirement(step=Step.OVERLAPPING, unmet=_every_pod_knows),
     Requirement(step=Step.OVERLAPPING, unmet=_windows_overlap),
+    Requirement(step=Step.OVERLAPPING, unmet=_rehearsed),
     Requirement(step=Step.HOLDING, unmet=_not_paused, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_old_sessions_connected, stalls=False),
     Requirement(step=Step.HOLDING, unmet=_receiver_up, stalls=False),

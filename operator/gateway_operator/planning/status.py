@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import Final
 
 from gateway_operator.api.conditions import Condition, milliseconds, timestamp
@@ -11,20 +10,18 @@ from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
 from gateway_operator.api.spec import Reshard
 from gateway_operator.api.status import (
     MOST_GENERATIONS,
-    MOST_HISTORY,
     MOST_NOT_READY_SHARDS,
     DeliveryStatus,
     GenerationStatus,
     IdentifyBudget,
-    Outcome,
-    ReshardOutcome,
     Status,
 )
 from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import answers, layout_of, not_ready, ready_shards, shards
+from gateway_operator.planning.history import history
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.progress import rollout_status
-from shard_runtime.contract import HandoverStatus, Record, Role, ShardState
+from shard_runtime.contract import Record, Role, ShardState
 
 RESET_JITTER_MILLISECONDS: Final = 10_000
 
@@ -53,7 +50,7 @@ def status(
             _generation(generation, record)
             for generation in sorted(observation.generations, key=lambda generation: -generation.number)
         ][:MOST_GENERATIONS],
-        history=_history(observation, decision, record, active),
+        history=history(observation, decision, record, active),
     )
     return made.model_copy(update=_gauges(observation, active, count))
 
@@ -132,48 +129,3 @@ def _role(generation: ObservedGeneration, record: Record | None) -> Role:
         return Role.RETIRED
     still = any(pod.role in (Role.ACTIVE, Role.STANDBY) for pod in answers(generation))
     return Role.ACTIVE if still else Role.SEALED
-
-
-def _history(
-    observation: Observation, decision: Decision, record: Record | None, active: ObservedGeneration | None
-) -> list[ReshardOutcome]:
-    """Past reshards: the one that the last pass still saw in progress is over when this pass sees none."""
-    history = list(observation.previous.history)
-    ended = observation.previous.reshard
-    if ended is None or decision.reshard is not None or decision.conflict is not None or record is None:
-        return history
-    handovers = [pod.handover for pod in answers(active) if pod.handover is not None] if active is not None else []
-    completed = record.active == ended.generation
-    if completed:
-        outcome = Outcome.COMPLETED
-    else:
-        outcome = Outcome.STALLED if record.given_up >= ended.generation else Outcome.ABORTED
-    began = milliseconds(ended.started_at)
-    history.insert(
-        0,
-        ReshardOutcome(
-            outcome=outcome,
-            reason=ended.reason,
-            message="" if completed else ended.message,
-            from_=ended.from_,
-            to=ended.to,
-            generation=ended.generation,
-            started_at=ended.started_at,
-            ended_at=timestamp(observation.now),
-            duration_seconds=max(0.0, (observation.now - began) / 1000),
-            cutover_seconds=_cutover_seconds(handovers) if completed else 0.0,
-            released_guilds=sum(handover.released_guilds for handover in handovers) if completed else 0,
-            delivered_marked=sum(handover.delivered_marked for handover in handovers) if completed else 0,
-            skipped=sum(handover.skipped for handover in handovers) if completed else 0,
-            longest_pause_milliseconds=max((h.longest_pause_milliseconds for h in handovers), default=0.0)
-            if completed
-            else 0.0,
-        ),
-    )
-    return history[:MOST_HISTORY]
-
-
-def _cutover_seconds(handovers: Sequence[HandoverStatus]) -> float:
-    committed = [handover.committed_at for handover in handovers if handover.committed_at is not None]
-    completed = [handover.completed_at for handover in handovers if handover.completed_at is not None]
-    return max(0.0, (max(completed) - min(committed)) / 1000) if committed and completed else 0.0
