@@ -83,7 +83,8 @@ def speed(*, events: int, repeats: int, compressions: tuple[str, ...]) -> dict[s
     for compression in compressions:
         with generator_for(compression, events=events) as generator:
             say(
-                f"  {compression}: {generator.hello['payload_bytes']:.0f} bytes, {generator.hello['wire_bytes']:.0f} on the wire"
+                f"  {compression}: {generator.hello['payload_bytes']:.0f} bytes, "
+                f"{generator.hello['wire_bytes']:.0f} on the wire"
             )
             result = {
                 "payload_bytes": round(generator.hello["payload_bytes"]),
