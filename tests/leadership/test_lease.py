@@ -48,13 +48,13 @@ class Api(StoreCluster):
     lose_answers: float = 0.0
     slow: float = 0.0
     """Seconds that a call may take until it is done."""
-    calls: int = 0
+    reached: int = 0
 
     def __post_init__(self) -> None:
         super().__init__(self.store)
 
     async def _reach(self) -> None:
-        self.calls += 1
+        self.reached += 1
         await asyncio.sleep(self.chance.uniform(0.001, 0.02) + (self.chance.random() < 0.2) * self.slow)
         if self.away:
             raise UncertainError("no answer")
