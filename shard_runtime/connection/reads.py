@@ -1,11 +1,12 @@
-"""How much a connection reads at once.
+"""How much a connection reads at once, so that every connection has its turn and none keeps a large buffer.
 
 picows doubles its read buffer whenever a read fills nine tenths of it, and keeps it; at full speed a read fills
 whatever is offered, up to all that the kernel holds. Sixteen busy connections came to 160 MB that way. So a read is
 offered less than that, and only a message that is larger than the buffer makes it grow.
 
-Small reads cost a little more, and are worth it: what a worker reads in one turn of its loop, over all connections, is
-about what it can deliver in one, and is still in the processor's caches then.
+In a burst a read is meant to bring :data:`TURN_MESSAGES`, whatever their size, and then it is another connection's
+turn: what a worker reads in one round over its connections is about what it can deliver in one, it is still in the
+processor's caches then, and no session gets far ahead of the others.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-BUFFER_BYTES: Final = 16 << 10
-"""Of a new connection."""
+BUFFER_BYTES: Final = 64 << 10
+"""Of a new connection; what is not used takes no memory."""
 
-READ_BYTES: Final = BUFFER_BYTES * 3 // 4
+LARGEST_READ: Final = BUFFER_BYTES * 3 // 4
 """Leaves room for the beginning of a message that did not come whole."""
+SMALLEST_READ: Final = 4 << 10
+
+TURN_MESSAGES: Final = 64
 
 
 class BoundedReads(asyncio.BufferedProtocol):
-    """Stands before a protocol and passes everything on, offering :data:`READ_BYTES` of its buffer at most."""
+    """Stands before a protocol and passes everything on, offering :attr:`room` of its buffer at most."""
 
     def __init__(self, protocol: asyncio.BufferedProtocol) -> None:
         # Bound once: everything but the buffer goes straight through.
@@ -31,8 +35,17 @@ class BoundedReads(asyncio.BufferedProtocol):
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
         self._get_buffer = protocol.get_buffer
+        self.room = LARGEST_READ
+        """Bytes."""
+
+    def suit(self, messages: int) -> None:
+        """A read has brought so many."""
+        if messages > TURN_MESSAGES:
+            self.room = max(SMALLEST_READ, self.room * TURN_MESSAGES // messages)
+        elif messages < TURN_MESSAGES // 2:
+            self.room = min(LARGEST_READ, self.room * 2)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         buffer = self._get_buffer(sizehint)
         assert isinstance(buffer, memoryview)
-        return buffer[:READ_BYTES]
+        return buffer[: self.room]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSInvalidURL, WSListener, WSMsgType, WSTransport, ws_connect
 
-from shard_runtime.connection.reads import BUFFER_BYTES, BoundedReads
+from shard_runtime.connection.reads import BUFFER_BYTES, TURN_MESSAGES, BoundedReads
 from shard_runtime.ports import FrameListener, NetworkError
 
 LONGEST_MESSAGE: Final = 128 << 20
@@ -87,6 +87,10 @@ class PicowsWebSocket(WSListener):
     def __init__(self, listener: FrameListener) -> None:
         self._listener = listener
         self._transport: WSTransport | None = None
+        self._reads: BoundedReads | None = None
+        self._taken = 0
+        """Messages since the connection's turn began, apart from those that came alone."""
+        self._paused = False
         self._messages: list[bytes] = []
         """Whole messages of the present read, all of kind ``_kind``."""
         self._kind: WSMsgType | None = None
@@ -108,7 +112,8 @@ class PicowsWebSocket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
         below = transport.underlying_transport
-        below.set_protocol(BoundedReads(cast(asyncio.BufferedProtocol, below.get_protocol())))
+        self._reads = BoundedReads(cast(asyncio.BufferedProtocol, below.get_protocol()))
+        below.set_protocol(self._reads)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is self._kind and frame.fin:
@@ -120,9 +125,27 @@ class PicowsWebSocket(WSListener):
 
     def _hand_on(self) -> None:
         messages = self._messages
-        if messages:
-            self._messages = []
-            self._listener.on_frames(messages, self._kind is _BINARY)
+        if not messages:
+            return
+        self._messages = []
+        self._listener.on_frames(messages, self._kind is _BINARY)
+        count = len(messages)
+        if count > 1 and self._reads is not None:
+            self._reads.suit(count)
+            self._taken += count
+            if self._taken >= TURN_MESSAGES:
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Let other connections be read: the loop reads one until it is empty, or 32 times."""
+        self._taken = 0
+        if not self._paused and self._transport is not None and not self._transport.underlying_transport.is_closing():
+            self._transport.underlying_transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        if not self._paused and self._transport is not None and not self._transport.underlying_transport.is_closing():
+            self._transport.underlying_transport.resume_reading()
 
     def _unusual(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -201,10 +224,12 @@ class PicowsWebSocket(WSListener):
             self._transport.disconnect(graceful=False)
 
     def pause_reading(self) -> None:
+        self._paused = True
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._paused = False
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
 

@@ -28,18 +28,23 @@ class Turns:
         self._pause = pause
         self._held = held
         self._monotonic = monotonic
-        self._resting: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Handle | None = None
         self._rested_at = float("-inf")
 
     def rest(self) -> None:
         """Too many events wait: read no more for a moment, unless reading has only just had its turn."""
         if self._resting is None and not self._held() and self._monotonic() - self._rested_at >= READ_SECONDS:
-            self._resting = asyncio.get_running_loop().call_later(REST_SECONDS, self.read)
+            self._resting = asyncio.get_running_loop().call_later(REST_SECONDS, self._end)
             self._pause(True)
 
     @property
     def resting(self) -> bool:
         return self._resting is not None
+
+    def _end(self) -> None:
+        # A process that did not get to run meanwhile finds its timer due before it has looked at any socket.
+        loop = asyncio.get_running_loop()
+        self._resting = loop.call_soon(lambda: loop.call_soon(self.read))
 
     def read(self) -> None:
         """The rest is over."""

@@ -12,7 +12,7 @@ import uvloop
 from raw_server import BINARY, CONTINUATION, PING, PONG, TEXT, Peer, raw_server
 
 from shard_runtime.connection.network import SystemNetwork
-from shard_runtime.connection.reads import READ_BYTES, BoundedReads
+from shard_runtime.connection.reads import BUFFER_BYTES, BoundedReads
 from shard_runtime.connection.websocket import CLOSE_SECONDS, PicowsWebSocket
 from shard_runtime.ports import NetworkError, WebSocket
 
@@ -311,13 +311,13 @@ def test_a_flood_that_has_piled_up_is_read_in_pieces_and_the_buffer_stays_small(
         reads = socket._transport.underlying_transport.get_protocol()  # type: ignore[union-attr]
         assert isinstance(reads, BoundedReads)
         # What is offered next is the rest of the buffer, which is all of it.
-        assert len(reads._get_buffer(-1)) <= 4 * READ_BYTES
+        assert len(reads._get_buffer(-1)) <= 2 * BUFFER_BYTES
 
     play(run, handler, story)
 
 
 def test_a_message_larger_than_a_read_arrives_whole(run: Run) -> None:
-    big = bytes(range(256)) * (40 * READ_BYTES // 256)
+    big = bytes(range(256)) * (10 * BUFFER_BYTES // 256)
 
     async def handler(peer: Peer) -> None:
         peer.frame(BINARY, big)
