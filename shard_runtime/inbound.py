@@ -41,25 +41,6 @@ class Owner(Protocol):
     def closed(self, code: int | None, reason: str) -> None: ...
 
 
-class _Run:
-    """Consecutive dispatches of one session, on their way to the sink."""
-
-    __slots__ = ("names", "payloads")
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.payloads: list[bytes] = []
-
-    def begin(self, machine: SessionMachine) -> int:
-        """The sequence that the next dispatch must have to belong to the run."""
-        receiving = machine.receiving and machine.session_id is not None
-        return machine.sequence + 1 if receiving else _NEVER
-
-    def clear(self) -> None:
-        self.names.clear()
-        self.payloads.clear()
-
-
 class Inbound:
     """One connection's frames, until the shard leaves it or it ends."""
 
@@ -70,7 +51,6 @@ class Inbound:
         "_machine",
         "_open",
         "_owner",
-        "_run",
         "_shard",
         "_sink",
         "_socket",
@@ -87,7 +67,6 @@ class Inbound:
         self._sink = sink
         self._inflate = inflate
         self._owner = owner
-        self._run = _Run()
         self._socket: WebSocket | None = None
         self._open = False
         self._early: list[Callable[[], None]] | None = []
@@ -131,18 +110,19 @@ class Inbound:
 
     # --- ports.FrameListener ----------------------------------------------------------------------------------------
 
-    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
+    def on_frames(self, messages: Sequence[bytes]) -> None:
         if not self._open:
             if self._early is not None:
-                self._early.append(lambda: self.on_frames(messages, binary))
+                self._early.append(lambda: self.on_frames(messages))
             return
         self._heartbeat.heard = True
-        machine, inflate, run = self._machine, self._inflate, self._run
-        names, payloads = run.names, run.payloads
-        due = run.begin(machine)
+        inflate = self._inflate
+        names: list[str] = []
+        payloads: list[bytes] = []
+        due = self._due()
         for message in messages:
             try:
-                payload = message if inflate is None else inflate(message, binary)
+                payload = message if inflate is None else inflate(message)
                 if payload is None:
                     continue  # a part of a payload
                 try:
@@ -155,30 +135,35 @@ class Inbound:
                     payloads.append(payload)
                     due += 1
                     continue
-                self._hand_over(run)
+                self._hand_over(names, payloads)
                 self._look_at(envelope, payload)
             except UnreadableError as error:
-                self._give_up(run, error, stream_broken=False)
+                self._give_up(names, payloads, error, stream_broken=False)
             except InflateError as error:
-                self._give_up(run, error, stream_broken=True)
+                self._give_up(names, payloads, error, stream_broken=True)
             except Exception as error:  # noqa: BLE001 — whatever a sink raises is the shard's to recover from
-                self._fail(run, error)
+                self._owner.failed(error)
             if not self._open:
                 return
-            due = run.begin(machine)
+            names, payloads = [], []
+            due = self._due()
         try:
-            self._hand_over(run)
+            self._hand_over(names, payloads)
         except Exception as error:  # noqa: BLE001 — as above
-            self._fail(run, error)
+            self._owner.failed(error)
 
-    def _hand_over(self, run: _Run) -> None:
-        """Everything of *run* to the sink, which has it or raises."""
-        if run.payloads:
-            machine = self._machine
+    def _due(self) -> int:
+        """The sequence that a dispatch must have to follow the last one that was handed over."""
+        machine = self._machine
+        return machine.sequence + 1 if machine.receiving and machine.session_id is not None else _NEVER
+
+    def _hand_over(self, names: list[str], payloads: list[bytes]) -> None:
+        """Consecutive dispatches to the sink, which has them or raises; a resume brings them again then."""
+        if payloads:
+            machine, count = self._machine, len(payloads)
             assert machine.session_id is not None
-            self._sink.dispatch(self._shard, machine.session_id, machine.sequence + 1, run.names, run.payloads)
-            machine.sequence += len(run.payloads)
-            run.clear()
+            self._sink.dispatch(self._shard, machine.session_id, machine.sequence + 1, names, payloads)
+            machine.sequence += count
 
     def _look_at(self, envelope: Envelope, payload: bytes) -> None:
         """All that is not the next of a session's dispatches, or concerns more than the sink."""
@@ -201,18 +186,14 @@ class Inbound:
         if name in GUILD_FLOW:
             self._owner.guild_changed(name, payload)
 
-    def _give_up(self, run: _Run, error: Exception, *, stream_broken: bool) -> None:
+    def _give_up(self, names: list[str], payloads: list[bytes], error: Exception, *, stream_broken: bool) -> None:
         """A message is no payload; what came before it is handed over."""
         try:
-            self._hand_over(run)
+            self._hand_over(names, payloads)
         except Exception as failure:  # noqa: BLE001 — whatever a sink raises is the shard's to recover from
-            self._fail(run, failure)
+            self._owner.failed(failure)
         else:
             self._owner.garbled(error, stream_broken=stream_broken)
-
-    def _fail(self, run: _Run, error: Exception) -> None:
-        run.clear()  # it was not handed over, so a resume brings it again
-        self._owner.failed(error)
 
     def on_closed(self, code: int | None, reason: str) -> None:
         self.gone.set()

@@ -39,8 +39,8 @@ class Chance(Protocol):
 class FrameListener(Protocol):
     """Called by a websocket, on the event loop."""
 
-    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
-        """Whole messages that came together, in order, as they came from the wire and not yet inflated."""
+    def on_frames(self, messages: Sequence[bytes]) -> None:
+        """Whole messages that came together, in order, text and binary ones, as they came from the wire."""
         ...
 
     def on_closed(self, code: int | None, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,13 +27,11 @@ class ShardSink(Protocol):
         """The session is gone, and a new one will be identified."""
         ...
 
-    def dispatch(
-        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
-    ) -> None:
+    def dispatch(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
         """Every dispatch but READY and RESUMED, in order, never twice the same (session, sequence) by one shard object.
 
         One or more with consecutive sequences, the first of which is *sequence*. *payloads* are the envelopes as
-        Discord sent them. The sink copies what it wants to keep of both lists. When this raises, none of the events
+        Discord sent them. Both lists are the sink's from now on. When this raises, none of the events
         counts as handed over: the connection is replaced, and a resume asks for them again.
         """
         ...

@@ -30,6 +30,9 @@ LONGEST_INFLATED: Final = 64 << 20
 ZLIB_SUFFIX: Final = b"\x00\x00\xff\xff"
 """How a sync flush ends."""
 
+TEXT_BEGINS: Final = b"{"
+"""How a payload as text begins, and no zlib blob does: the low half of a blob's first byte is 8."""
+
 ZSTD_SLICE: Final = LONGEST_INFLATED >> 15
 """Bytes inflated in one go: a zstd block makes at most 128 KiB of 4 bytes, so these do not exceed the bound."""
 
@@ -38,8 +41,8 @@ ZLIB_SLICE: Final = LONGEST_INFLATED // 1032
 
 _ZlibError: Final = cast(type[Exception], zlib_ng.error)  # its stub calls the class an instance
 
-Inflate = Callable[[bytes, bool], bytes | None]
-"""Takes a websocket message and whether it is binary; gives the payload, or None where more of it is to come.
+Inflate = Callable[[bytes], bytes | None]
+"""Takes a websocket message; gives the payload, or None where more of it is to come.
 
 Raises :class:`InflateError`, after which the context is of no use, or
 :class:`~shard_runtime.protocol.envelope.UnreadableError` where only this message is lost.
@@ -74,7 +77,7 @@ def new_inflate(compression: str) -> Inflate | None:
 def _zstd_stream() -> Inflate:
     decompress = zstandard.ZstdDecompressor().decompressobj().decompress
 
-    def inflate(message: bytes, binary: bool) -> bytes:
+    def inflate(message: bytes) -> bytes:
         try:
             return decompress(message) if len(message) <= ZSTD_SLICE else in_slices(message)
         except zstandard.ZstdError as error:
@@ -104,7 +107,7 @@ class _ZlibStream:
         self._size = 0
         self._tail = b""
 
-    def inflate(self, message: bytes, binary: bool) -> bytes | None:
+    def inflate(self, message: bytes) -> bytes | None:
         if self._parts or not message.endswith(ZLIB_SUFFIX):
             whole = self._add(message)
             if whole is None:
@@ -139,8 +142,8 @@ class _ZlibStream:
         return whole
 
 
-def _blob(message: bytes, binary: bool) -> bytes:
-    if not binary:
+def _blob(message: bytes) -> bytes:
+    if message.startswith(TEXT_BEGINS):
         return message
     blob = zlib_ng.decompressobj()
     try:

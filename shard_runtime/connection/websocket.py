@@ -22,6 +22,9 @@ from shard_runtime.ports import FrameListener, NetworkError
 LONGEST_MESSAGE: Final = 128 << 20
 """Bytes. A READY or GUILD_CREATE has megabytes; this only bounds what a broken peer can make us hold."""
 
+LONGEST_CONTROL: Final = 125
+"""Bytes of a control frame's payload. RFC 6455, 5.5"""
+
 CLOSE_SECONDS: Final = 2.0
 """How long a connection that was closed politely may take before it is dropped."""
 
@@ -92,12 +95,9 @@ class PicowsWebSocket(WSListener):
         """Messages since the connection's turn began, apart from those that came alone."""
         self._paused = False
         self._messages: list[bytes] = []
-        """Whole messages of the present read, all of kind ``_kind``."""
-        self._kind: WSMsgType | None = None
-        """What a frame must be to be simply appended; None while anything else is to be looked at."""
+        """Whole messages of the present read."""
         self._parts: list[bytes] = []
         self._parts_size = 0
-        self._parts_kind = _TEXT
         self._close_code: int | None = None
         self._close_reason = ""
         self._closing: asyncio.TimerHandle | None = None
@@ -116,10 +116,12 @@ class PicowsWebSocket(WSListener):
         below.set_protocol(self._reads)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type is self._kind and frame.fin:
-            self._messages.append(frame.get_payload_as_bytes())
+        payload = frame.get_payload_as_bytes()
+        # To ask for the kind of a frame costs more than its payload does, and no control frame is that long.
+        if len(payload) > LONGEST_CONTROL and frame.fin and not self._parts:
+            self._messages.append(payload)
         else:
-            self._unusual(transport, frame)
+            self._look_at(transport, frame, payload)
         if frame.last_in_buffer:
             self._hand_on()
 
@@ -128,7 +130,7 @@ class PicowsWebSocket(WSListener):
         if not messages:
             return
         self._messages = []
-        self._listener.on_frames(messages, self._kind is _BINARY)
+        self._listener.on_frames(messages)
         count = len(messages)
         if count > 1 and self._reads is not None:
             self._reads.suit(count)
@@ -147,27 +149,22 @@ class PicowsWebSocket(WSListener):
         if not self._paused and self._transport is not None and not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.resume_reading()
 
-    def _unusual(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _look_at(self, transport: WSTransport, frame: WSFrame, payload: bytes) -> None:
         kind = frame.msg_type
         if kind is _TEXT or kind is _BINARY:
             if frame.fin and not self._parts:
-                self._hand_on()
-                self._kind = kind
-                self._messages.append(frame.get_payload_as_bytes())
+                self._messages.append(payload)
             else:
-                self._hand_on()
-                self._kind = None
-                self._parts_kind = kind
-                self._part(frame)
+                self._part(frame.fin, payload)
         elif kind is _CONTINUATION:
-            self._part(frame)
+            self._part(frame.fin, payload)
         elif kind is _PING:
             # picows would answer by itself, and not tell us when that is the last frame of a read
             if not transport.is_disconnected:
-                transport.send_pong(frame.get_payload_as_bytes())
+                transport.send_pong(payload)
         elif kind is _CLOSE:
             self._hand_on()
-            self._closed_by_peer(transport, frame.get_payload_as_bytes())
+            self._closed_by_peer(transport, payload)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._hand_on()
@@ -182,18 +179,16 @@ class PicowsWebSocket(WSListener):
     def resume_writing(self) -> None:
         pass
 
-    def _part(self, frame: WSFrame) -> None:
-        self._parts.append(frame.get_payload_as_bytes())
-        self._parts_size += frame.payload_size
+    def _part(self, fin: bool, payload: bytes) -> None:
+        self._parts.append(payload)
+        self._parts_size += len(payload)
         if self._parts_size > LONGEST_MESSAGE:
             self._parts.clear()
             self.close(MESSAGE_TOO_BIG)
-        elif frame.fin:
-            whole = b"".join(self._parts)
+        elif fin:
+            self._messages.append(b"".join(self._parts))
             self._parts.clear()
             self._parts_size = 0
-            self._kind = self._parts_kind
-            self._messages.append(whole)
 
     def _closed_by_peer(self, transport: WSTransport, payload: bytes) -> None:
         if len(payload) >= 2:

@@ -7,10 +7,10 @@ something new. Payloads are joined as Discord sent them, byte for byte, and neve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shard_runtime.delivery.events import Event
+from shard_runtime.delivery.events import Event, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,39 @@ class Origin:
         }
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """What one request carries."""
+    """What one request carries: *events*, or *runs* that become events when somebody asks for them."""
 
-    events: Sequence[Event]
-    body: bytes
-    headers: Mapping[str, str]
+    __slots__ = ("_events", "body", "headers", "runs")
+
+    def __init__(
+        self,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        events: Sequence[Event] | None = None,
+        runs: Sequence[Run] = (),
+    ) -> None:
+        self.body = body
+        self.headers = headers
+        self._events = events
+        self.runs: Sequence[Run] = runs
+        """Empty where the events are known one by one."""
 
     def __len__(self) -> int:
-        return len(self.events)
+        return sum(map(len, self.runs)) if self._events is None else len(self._events)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        if self._events is None:
+            self._events = [event for run in self.runs for event in run.events()]
+            self.runs = ()
+        return self._events
+
+    @property
+    def accepted_at(self) -> float:
+        """Of the first event."""
+        return self.runs[0].accepted_at if self.runs else self.events[0].accepted_at
 
     @property
     def id(self) -> str:
@@ -49,25 +72,18 @@ class Batch:
         Receivers drop a message whose id they have seen, so another selection of events must have another id, also when
         it begins with the same one and is as long.
         """
-        first = self.events[0]
-        if len(self.events) == 1:
-            return f"{first.session.id}:{first.sequence}"
-        digest = hashlib.blake2b(digest_size=8)
-        for event in self.events:
-            digest.update(f"{event.session.id}:{event.sequence} ".encode())
-        return f"{first.session.id}:{first.sequence}:{len(self.events)}:{digest.hexdigest()}"
+        if self.runs:
+            keys = [f"{run.session.id}:{sequence}" for run in self.runs for sequence in run.sequences]
+        else:
+            keys = [f"{event.session.id}:{event.sequence}" for event in self.events]
+        if len(keys) == 1:
+            return keys[0]
+        digest = hashlib.blake2b("".join([f"{key} " for key in keys]).encode(), digest_size=8)
+        return f"{keys[0]}:{len(keys)}:{digest.hexdigest()}"
 
 
-def join(events: Iterable[Event]) -> bytes:
-    """The body of format ``batch``: a JSON array of ``{"shard", "session", "payload"}``."""
-    pieces = [
-        piece
-        for event in events
-        for piece in (
-            event.session.marked_entry if event.maybe_duplicate else event.session.entry,
-            event.payload,
-        )
-    ]
+def join(pieces: list[bytes]) -> bytes:
+    """The body of format ``batch``, a JSON array of ``{"shard", "session", "payload"}``, of entries and payloads."""
     pieces[0] = b"[" + pieces[0][2:]  # an entry begins with the end of the one before
     pieces.append(b"}]")
     return b"".join(pieces)
@@ -85,11 +101,26 @@ def make_batch(events: Sequence[Event], *, headers: Mapping[str, str], single: b
         own["X-Gateway-Session"] = first.session.id
         if first.maybe_duplicate:
             own["X-Gateway-Maybe-Duplicate"] = "true"
-    return Batch(
-        events=events,
-        body=first.payload if single else join(events),
-        headers=own,
-    )
+        return Batch(body=first.payload, headers=own, events=events)
+    pieces: list[bytes] = []
+    for event in events:
+        session = event.session
+        pieces.append(session.marked_entry if event.maybe_duplicate else session.entry)
+        pieces.append(event.payload)
+    return Batch(body=join(pieces), headers=own, events=events)
+
+
+def make_batch_of_runs(runs: Sequence[Run], *, headers: Mapping[str, str]) -> Batch:
+    """A batch of the events of *runs*, at least one, in format ``batch``."""
+    count = sum(map(len, runs))
+    pieces = [b""] * (2 * count)
+    at = 0
+    for run in runs:
+        after = at + 2 * len(run)
+        pieces[at:after:2] = [run.session.entry] * len(run)
+        pieces[at + 1 : after : 2] = run.payloads
+        at = after
+    return Batch(body=join(pieces), headers={**headers, "X-Gateway-Events": str(count)}, runs=runs)
 
 
 def halve(batch: Batch, *, headers: Mapping[str, str]) -> tuple[Batch, Batch]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -125,3 +127,44 @@ class Event(msgspec.Struct, gc=False):
 def size_of(event: Event) -> int:
     """What *event* counts for under a bound in bytes."""
     return len(event.payload) + EVENT_OVERHEAD
+
+
+class Run:
+    """Events of one session with consecutive sequences that were accepted together, not yet made into :class:`Event`.
+
+    Most events never have to be: they go into a request and are acknowledged as they came.
+    """
+
+    __slots__ = ("accepted_at", "first", "names", "payloads", "session", "size")
+
+    def __init__(
+        self, session: Session, first: int, names: list[str], payloads: list[bytes], accepted_at: float
+    ) -> None:
+        self.session = session
+        self.first = first
+        """Sequence of the first."""
+        self.names = names
+        self.payloads = payloads
+        self.size = sum(map(len, payloads))
+        """Bytes of the payloads."""
+        self.accepted_at = accepted_at
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @property
+    def sequences(self) -> range:
+        return range(self.first, self.first + len(self.payloads))
+
+    def cut(self, count: int) -> Run:
+        """Take out the first *count*."""
+        part = Run(self.session, self.first, self.names[:count], self.payloads[:count], self.accepted_at)
+        self.first += count
+        self.size -= part.size
+        del self.names[:count], self.payloads[:count]
+        return part
+
+    def events(self) -> Iterable[Event]:
+        # the loop is C's
+        constants = repeat(0), repeat(self.accepted_at), repeat(False)
+        return map(Event, repeat(self.session), self.sequences, self.names, self.payloads, *constants)

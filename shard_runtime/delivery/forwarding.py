@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.delivery.batches import Origin
 from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
-from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Session
+from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Run, Session
 from shard_runtime.delivery.lane_sets import LaneSet, set_of
 from shard_runtime.delivery.lanes import Lane, Outlet
 from shard_runtime.delivery.ledger import Ledger
@@ -193,47 +192,32 @@ class Delivery:
             lane = self._lanes[shard % len(self._lanes)]
         event = Event(session, sequence, name, payload, guild, self._monotonic(), maybe_duplicate)
         ledger.enqueue(event)
-        lane.inlet.append(event)
-        if lane.idle:
-            lane.wake()
+        lane.append(event)
         if ledger.queued - ledger.stored > self._deep:
             self._rest()
 
-    def accept_run(
-        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
-    ) -> None:
-        """Take over dispatches with consecutive sequences, the first of which is *sequence*, as :meth:`accept` does."""
+    def accept_run(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
+        """Take over dispatches with consecutive sequences, the first of which is *sequence*, as :meth:`accept` does.
+
+        Both lists are the delivery's from now on.
+        """
         session = self._sessions.get(session_id)
         ledger = self._ledger
-        count = len(payloads)
-        size = sum(map(len, payloads)) + count * EVENT_OVERHEAD
-        if (
-            session is None
-            or session.bound != shard
-            or self._each_by_itself
-            or ledger.guilds is not None
-            or ledger.queued + count > self._max_events
-            or ledger.bytes + size > self._max_bytes
-        ):
+        if session is None or session.bound != shard or self._each_by_itself or ledger.guilds is not None:
+            run = None
+        else:
+            run = Run(session, sequence, names, payloads, self._monotonic())
+            if (
+                ledger.queued + len(run) > self._max_events
+                or ledger.bytes + run.size + len(run) * EVENT_OVERHEAD > self._max_bytes
+            ):
+                run = None
+        if run is None:
             for number, (name, payload) in enumerate(zip(names, payloads, strict=True), sequence):
                 self.accept(shard, session_id, number, name, payload)
             return
-        lane = self._lanes[shard % len(self._lanes)]
-        # the loop over the events is C's
-        events = map(
-            Event,
-            repeat(session),
-            range(sequence, sequence + count),
-            names,
-            payloads,
-            repeat(0),
-            repeat(self._monotonic()),
-            repeat(False),
-        )
-        lane.inlet.extend(events)
-        ledger.enqueue_run(session, count, size)
-        if lane.idle:
-            lane.wake()
+        ledger.enqueue_run(run)
+        self._lanes[shard % len(self._lanes)].append_run(run)
         if ledger.queued - ledger.stored > self._deep:
             self._rest()
 

@@ -21,15 +21,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.delivery.answers import Outcome, Verdict
 from shard_runtime.delivery.backlog import Backlog
-from shard_runtime.delivery.batches import Batch, halve, make_batch
+from shard_runtime.delivery.batches import Batch, halve, make_batch, make_batch_of_runs
 from shard_runtime.delivery.dead_letters import REFUSED_TRIES, DeadLetters
-from shard_runtime.delivery.events import Event
+from shard_runtime.delivery.events import Event, Run
 from shard_runtime.delivery.ledger import Ledger
 from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.ports import Chance, Clock
@@ -82,11 +81,12 @@ class Lane:
         """*number* is the lane's on disk. One that *ends_when_empty* is not to be used any more when :meth:`run` has
         returned."""
         self.number = number
-        self.head: deque[Event] = deque()
+        self._head: deque[Event] = deque()
+        self._runs: deque[Run] = deque()
+        """The end of the head, as it was accepted; empty while spilled."""
         self.backlog = Backlog()
         self.tail: deque[Event] = deque()
-        self.inlet = self.head
-        """Where accepted events are appended: the tail while spilled, else the head."""
+        self.spilled = False
         self.batches: deque[Batch] = deque()
         self.idle = False
         """Waits for an event; whoever appends one then calls :meth:`wake`."""
@@ -114,8 +114,26 @@ class Lane:
     # --- What is in it
 
     @property
-    def spilled(self) -> bool:
-        return self.inlet is self.tail
+    def head(self) -> deque[Event]:
+        """What is sent next, one by one; see also :meth:`append_run`."""
+        while self._runs:
+            self._head.extend(self._runs.popleft().events())
+        return self._head
+
+    def append(self, event: Event) -> None:
+        """An event was accepted."""
+        (self.tail if self.spilled else self.head).append(event)
+        if self.idle:
+            self.wake()
+
+    def append_run(self, run: Run) -> None:
+        """Events were accepted together, and are kept so as long as nobody wants to see one of them."""
+        if self.spilled:
+            self.tail.extend(run.events())
+        else:
+            self._runs.append(run)
+        if self.idle:
+            self.wake()
 
     def holds(self, shard: int) -> bool:
         """Whether an event of *shard* is in flight or waits."""
@@ -132,26 +150,30 @@ class Lane:
 
     def oldest(self) -> float | None:
         """When the oldest event was accepted, on the monotonic clock."""
-        return self.batches[0].events[0].accepted_at if self.batches else self.oldest_waiting()
+        return self.batches[0].accepted_at if self.batches else self.oldest_waiting()
 
     def oldest_waiting(self) -> float | None:
         """The same of what is not in flight."""
-        if self.head:
-            return self.head[0].accepted_at
+        if self._head:
+            return self._head[0].accepted_at
+        if self._runs:
+            return self._runs[0].accepted_at
         if self.backlog.count:
             return self.backlog.oldest
         return self.tail[0].accepted_at if self.tail else None
 
-    def first_unsaved(self) -> Event | None:
-        """The oldest event that is only in memory, and not just being written."""
+    def unsaved_since(self) -> float | None:
+        """When the oldest event was accepted that is only in memory, and not just being written."""
         if self.writing:
             return None
         if self.spilled:
-            return self.tail[0] if self.tail else None
+            return self.tail[0].accepted_at if self.tail else None
         for batch in self.batches:
+            if batch.runs:
+                return batch.accepted_at
             if batch.events[-1].group is None:
-                return next(event for event in batch.events if event.group is None)
-        return self.head[0] if self.head else None
+                return next(event.accepted_at for event in batch.events if event.group is None)
+        return self.oldest_waiting()
 
     def expire(self, before: float) -> None:
         """Drop what was queued earlier than *before*, is in memory and not in flight."""
@@ -179,7 +201,7 @@ class Lane:
         """Begin with what an earlier life of the process left on disk; *begun* comes first."""
         self.head.extend(begun)
         self.backlog = backlog
-        self.inlet = self.tail
+        self.spilled = True
 
     def spill(self, most: int) -> list[Event]:
         """Begin to spill: the first *most* events of the head are about to be written, the rest goes to the tail."""
@@ -187,14 +209,14 @@ class Lane:
         self.head.clear()
         self.head.extend(first[:most])
         self.tail.extendleft(reversed(first[most:]))
-        self.inlet = self.tail
+        self.spilled = True
         return first[:most]
 
     def unspill(self) -> None:
         """Nothing is on disk only: everything is in memory again."""
         self.head.extend(self.tail)
         self.tail.clear()
-        self.inlet = self.head
+        self.spilled = False
 
     # --- Running
 
@@ -203,7 +225,7 @@ class Lane:
         while True:
             if self.batches:
                 await self._deliver(self.batches[0])
-            elif self.head:
+            elif self._head or self._runs:
                 await self._linger()
                 self._form()
             elif self.backlog.count:
@@ -225,38 +247,54 @@ class Lane:
         forward, clock = self._outlet.forward, self._outlet.clock
         delay = forward.max_delay_milliseconds / 1000
         now = clock.monotonic()
-        if len(self.head) >= forward.max_batch_events or now - self._ended_at >= delay:
+        waiting = len(self._head) + sum(map(len, self._runs))
+        if waiting >= forward.max_batch_events or now - self._ended_at >= delay:
             return
-        remaining = self.head[0].accepted_at + delay - now
+        oldest = self.oldest_waiting()
+        remaining = 0.0 if oldest is None else oldest + delay - now
         if remaining > 0:
             await clock.sleep(remaining)
 
     def _form(self) -> None:
         """Take the next batch from the head."""
-        outlet, head, forward = self._outlet, self.head, self._outlet.forward
+        outlet, forward = self._outlet, self._outlet.forward
         if forward.queue.max_age_seconds is not None:
             self.expire(outlet.clock.monotonic() - forward.queue.max_age_seconds)
             outlet.settled()
+        single = forward.format == "single"
+        if self._runs and not self._head and not single:
+            runs = self._take_runs(max(1, forward.max_batch_events), forward.max_batch_bytes - 2)
+            if runs:
+                self.batches.append(make_batch_of_runs(runs, headers=outlet.headers))
+                return
+        head = self.head
         if not head:
             return
-        single = forward.format == "single"
         most = 1 if single else min(max(1, forward.max_batch_events), len(head))
         room = forward.max_batch_bytes - 2
-        events = list(head) if most == len(head) else list(islice(head, most))
-        if sum([len(event.payload) + len(event.session.marked_entry) for event in events]) > room:
-            most = 0
-            for event in events:
-                room -= len(event.payload) + len(event.session.marked_entry)
-                if room < 0 and most:
-                    break
-                most += 1
-            del events[most:]
-        if most == len(head):
-            head.clear()
-        else:
-            for _ in events:
-                head.popleft()
+        events: list[Event] = []
+        while len(events) < most:
+            event = head[0]
+            room -= len(event.payload) + len(event.session.marked_entry) + 1
+            if room < 0 and events:
+                break
+            events.append(head.popleft())
         self.batches.append(make_batch(events, headers=outlet.headers, single=single))
+
+    def _take_runs(self, most: int, room: int) -> list[Run]:
+        """As many whole runs as *room* bytes allow, the last one cut after *most* events in all."""
+        taken: list[Run] = []
+        while self._runs and most:
+            run = self._runs[0]
+            room -= run.size + len(run) * (len(run.session.marked_entry) + 1)
+            if room < 0:
+                break
+            if len(run) > most:
+                taken.append(run.cut(most))
+                break
+            most -= len(run)
+            taken.append(self._runs.popleft())
+        return taken
 
     async def _deliver(self, batch: Batch) -> None:
         outlet = self._outlet
@@ -282,7 +320,10 @@ class Lane:
     def _done(self, batch: Batch) -> None:
         self.batches.popleft()
         self._failures = self._refusals = 0
-        self._outlet.ledger.settle(batch.events)
+        if batch.runs:
+            self._outlet.ledger.settle_runs(batch.runs)
+        else:
+            self._outlet.ledger.settle(batch.events)
         self._outlet.settled()
 
     def _next_pause(self, verdict: Verdict) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from shard_runtime.delivery.backlog import Backlog
-from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Group, Session, size_of
+from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Group, Run, Session, size_of
 from shard_runtime.handover.keys import stream_of
 
 DROPPED_NAMES_KEPT: Final = 1000
@@ -61,12 +61,13 @@ class Ledger:
                 event.guild = stream_of(event.name, event.payload)
             self.guilds[event.guild] += 1
 
-    def enqueue_run(self, session: Session, count: int, size: int) -> None:
-        """Take *count* events of *session* into the count, while nobody counts by guild; *size* with overhead."""
-        session.queued += count
+    def enqueue_run(self, run: Run) -> None:
+        """Take the events of *run* into the count, while nobody counts by guild."""
+        count = len(run)
+        run.session.queued += count
         self.queued += count
         self.accepted += count
-        self.bytes += size
+        self.bytes += run.size + count * EVENT_OVERHEAD
 
     def settle(self, events: Sequence[Event]) -> None:
         """*events* are acknowledged, dropped or dead-lettered: their sequences are finished."""
@@ -92,6 +93,17 @@ class Ledger:
         for session in sessions:
             if session.delivered is not None:
                 self._settle_groups(events, session)
+            if session.forgotten and not session.queued:
+                self._forget(session)
+
+    def settle_runs(self, runs: Sequence[Run]) -> None:
+        """The same for events that nobody has asked for one by one: they are in no group and in no guild's count."""
+        for run in runs:
+            session = run.session
+            count = len(run)
+            session.finish_queued(run.first, run.first + count - 1)
+            self.queued -= count
+            self.bytes -= run.size + count * EVENT_OVERHEAD
             if session.forgotten and not session.queued:
                 self._forget(session)
 

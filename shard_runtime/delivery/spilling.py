@@ -113,7 +113,7 @@ class Spiller:
 
     async def save(self) -> None:
         """Write everything that is only in memory, as far as the disk takes it."""
-        while unsaved := [lane for lanes in self._sets() for lane in lanes if lane.first_unsaved() is not None]:
+        while unsaved := [lane for lanes in self._sets() for lane in lanes if lane.unsaved_since() is not None]:
             await self._write(unsaved)
             if self.problem is not None:
                 return
@@ -130,10 +130,8 @@ class Spiller:
         due: list[Lane] = []
         for lanes in self._sets():
             for lane in lanes:
-                first = lane.first_unsaved()
-                if first is not None and (
-                    first.accepted_at <= before or any(lanes.uses(lane, shard) for shard in deep)
-                ):
+                since = lane.unsaved_since()
+                if since is not None and (since <= before or any(lanes.uses(lane, shard) for shard in deep)):
                     due.append(lane)
         return sorted(due, key=_first_accepted)
 
@@ -465,5 +463,5 @@ def _saved(lane: Lane) -> bool:
 
 
 def _first_accepted(lane: Lane) -> float:
-    first = lane.first_unsaved()
-    return first.accepted_at if first is not None else float("inf")
+    since = lane.unsaved_since()
+    return since if since is not None else float("inf")

@@ -29,7 +29,7 @@ from shard_runtime.protocol.envelope import read_envelope
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
 
-Dispatch = Callable[[int, str, int, Sequence[str], Sequence[bytes]], None]
+Dispatch = Callable[[int, str, int, list[str], list[bytes]], None]
 One = Callable[[int, str, int, str, bytes], None]
 
 
@@ -131,9 +131,7 @@ class Flow:
 
     # --- Dispatches ---------------------------------------------------------------------------------------------------
 
-    def _nowhere(
-        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
-    ) -> None:
+    def _nowhere(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
         raise AssertionError("a dispatch before a way was chosen")
 
     def _accept_again(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
@@ -247,7 +245,7 @@ class Flow:
 def _each(way: One) -> Dispatch:
     """A way for each event of a run by itself."""
 
-    def dispatch(shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]) -> None:
+    def dispatch(shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
         for number, (name, payload) in enumerate(zip(names, payloads, strict=True), sequence):
             way(shard, session_id, number, name, payload)
 

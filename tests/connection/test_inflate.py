@@ -52,14 +52,14 @@ streams = pytest.mark.parametrize("compression", STREAMS)
 @given(payloads=PAYLOADS)
 def test_one_message_is_one_payload_over_a_shared_context(compression: str, payloads: list[bytes]) -> None:
     inflate = context(compression)
-    assert [inflate(message, True) for message in STREAMS[compression](payloads)] == payloads
+    assert [inflate(message) for message in STREAMS[compression](payloads)] == payloads
 
 
 @streams
 def test_a_payload_of_megabytes(compression: str) -> None:
     inflate = context(compression)
     big = json.dumps({"members": [{"id": str(number)} for number in range(200_000)]}).encode()
-    assert [inflate(message, True) for message in STREAMS[compression]([b"[]", big, b"{}"])] == [b"[]", big, b"{}"]
+    assert [inflate(message) for message in STREAMS[compression]([b"[]", big, b"{}"])] == [b"[]", big, b"{}"]
 
 
 @given(payloads=PAYLOADS, level=st.integers(0, 9), data=st.data())
@@ -73,24 +73,24 @@ def test_a_zlib_payload_may_be_split_over_messages_anywhere(
         # A payload whose own bytes end a part like a flush, stored as they are, cannot be told from a whole one.
         if any(b"".join(parts[: end + 1]).endswith(b"\x00\x00\xff\xff") for end in range(len(parts) - 1)):
             parts = [message]
-        assert [inflate(part, True) for part in parts] == [None] * (len(parts) - 1) + [payload]
+        assert [inflate(part) for part in parts] == [None] * (len(parts) - 1) + [payload]
 
 
 def test_a_zlib_suffix_may_be_split_byte_by_byte() -> None:
     inflate = context("zlib-stream")
     first, second = zlib_stream([b"one", b"two"])
-    answers = [inflate(first[at : at + 1], True) for at in range(len(first))]
+    answers = [inflate(first[at : at + 1]) for at in range(len(first))]
     assert answers == [None] * (len(first) - 1) + [b"one"]
-    assert inflate(second, True) == b"two"
+    assert inflate(second) == b"two"
 
 
 def test_a_flush_without_a_payload_is_nothing() -> None:
     inflate = context("zlib-stream")
     compressor = zlib.compressobj()
     head = compressor.compress(b"") + compressor.flush(zlib.Z_SYNC_FLUSH)
-    assert inflate(head, True) is None
-    assert inflate(b"\x00\x00\x00\xff\xff", True) is None
-    assert inflate(compressor.compress(b"{}") + compressor.flush(zlib.Z_SYNC_FLUSH), True) == b"{}"
+    assert inflate(head) is None
+    assert inflate(b"\x00\x00\x00\xff\xff") is None
+    assert inflate(compressor.compress(b"{}") + compressor.flush(zlib.Z_SYNC_FLUSH)) == b"{}"
 
 
 def test_a_stream_that_ends_has_to_be_replaced() -> None:
@@ -99,33 +99,33 @@ def test_a_stream_that_ends_has_to_be_replaced() -> None:
         ("zstd-stream", zstandard.ZstdCompressor().compress(b"{}")),
     ):
         inflate = context(compression)
-        inflate(ended, True)
+        inflate(ended)
         with pytest.raises(InflateError):
-            inflate(ended, True)
+            inflate(ended)
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(["zstd-stream", "zlib-stream", "payload"]))
 def test_garbage_is_an_error_and_never_a_crash(data: bytes, compression: str) -> None:
     inflate = context(compression)
     with contextlib.suppress(InflateError, UnreadableError):
-        inflate(data, True)
+        inflate(data)
     with contextlib.suppress(InflateError, UnreadableError):
-        inflate(data + b"\x00\x00\xff\xff", True)
+        inflate(data + b"\x00\x00\xff\xff")
 
 
 @streams
 def test_each_connection_has_a_context_of_its_own(compression: str) -> None:
     first, second = STREAMS[compression]([b"one", b"two"])
     inflate, other = context(compression), context(compression)
-    assert inflate(first, True) == b"one"
+    assert inflate(first) == b"one"
     with pytest.raises(InflateError):
-        other(second, True)
+        other(second)
 
 
 def test_payload_compression_leaves_text_alone_and_inflates_each_blob_by_itself() -> None:
     inflate = context("payload")
     blob = zlib.compress(b'{"op":0}')
-    assert [inflate(blob, True), inflate(b'{"op":11}', False), inflate(blob, True)] == [
+    assert [inflate(blob), inflate(b'{"op":11}'), inflate(blob)] == [
         b'{"op":0}',
         b'{"op":11}',
         b'{"op":0}',
@@ -137,8 +137,8 @@ def test_a_broken_blob_costs_itself_and_not_the_connection() -> None:
     blob = zlib.compress(b'{"op":0}')
     for broken in (blob[:-1], blob[:5], b"", blob[:-1] + b"\x00", b"no zlib"):
         with pytest.raises(UnreadableError):
-            inflate(broken, True)
-    assert inflate(blob, True) == b'{"op":0}'
+            inflate(broken)
+    assert inflate(blob) == b'{"op":0}'
 
 
 @pytest.mark.parametrize("compression", ["zstd-stream", "zlib-stream", "payload"])
@@ -153,7 +153,7 @@ def test_a_message_that_would_inflate_without_bound_is_refused_before_it_does(co
     tracemalloc.start()
     try:
         with pytest.raises((InflateError, UnreadableError), match=str(LONGEST_INFLATED)):
-            inflate(message, True)
+            inflate(message)
         # Blocks of growing size and the joined whole may both be there for a moment.
         assert tracemalloc.get_traced_memory()[1] < 3 * LONGEST_INFLATED
     finally:
@@ -165,7 +165,7 @@ def test_a_zlib_message_without_an_end_is_bounded() -> None:
     part = bytes(LONGEST_INFLATED // 4)
     with pytest.raises(InflateError, match="without an end"):
         for _ in range(5):
-            assert inflate(part, True) is None
+            assert inflate(part) is None
 
 
 def test_only_the_streams_stand_in_the_url_and_none_needs_no_context() -> None:

@@ -22,12 +22,12 @@ Story = Callable[[WebSocket, "Listener"], Awaitable[None]]
 
 class Listener:
     def __init__(self) -> None:
-        self.frames: list[tuple[bytes, bool]] = []
+        self.frames: list[bytes] = []
         self.closed: list[tuple[int | None, str]] = []
         self._news = asyncio.Event()
 
-    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
-        self.frames += [(message, binary) for message in messages]
+    def on_frames(self, messages: Sequence[bytes]) -> None:
+        self.frames += messages
         self._news.set()
 
     def on_closed(self, code: int | None, reason: str) -> None:
@@ -85,7 +85,7 @@ def test_messages_in_fragments_with_control_frames_between_them(run: Run) -> Non
 
     async def story(socket: WebSocket, listener: Listener) -> None:
         await listener.until_closed()
-        assert listener.frames == [(b"whole", False), (b"in three parts", False), (b"\x00\x01", True), (b"", False)]
+        assert listener.frames == [b"whole", b"in three parts", b"\x00\x01", b""]
 
     play(run, handler, story)
 
@@ -99,7 +99,7 @@ def test_a_message_does_not_wait_for_what_follows_a_ping(run: Run) -> None:
 
     async def story(socket: WebSocket, listener: Listener) -> None:
         await listener.until(lambda: bool(listener.frames))
-        assert listener.frames == [(b"news", False)]
+        assert listener.frames == [b"news"]
 
     play(run, handler, story)
 
@@ -115,7 +115,7 @@ def test_a_message_of_megabytes_arrives_whole(run: Run) -> None:
 
     async def story(socket: WebSocket, listener: Listener) -> None:
         await listener.until(lambda: len(listener.frames) == 2)
-        assert listener.frames == [(big, False), (b"small", False)]
+        assert listener.frames == [big, b"small"]
 
     play(run, handler, story)
 
@@ -133,7 +133,7 @@ def test_close_codes_of_the_peer_are_told_and_answered_without_ending_the_sessio
 
     async def story(socket: WebSocket, listener: Listener) -> None:
         assert await listener.until_closed() == (code, "because")
-        assert listener.frames == [(b"last words", False)]
+        assert listener.frames == [b"last words"]
 
     play(run, handler, story)
     assert answered == [answer]
@@ -194,7 +194,7 @@ def test_frames_sent_with_the_handshake_are_not_lost(run: Run) -> None:
         await peer.ended()
 
     async def story(socket: WebSocket, listener: Listener) -> None:
-        assert listener.frames == [(b"hello", False)]
+        assert listener.frames == [b"hello"]
 
     play(run, handler, story, early=bytes([0x81, 5]) + b"hello")
 
@@ -326,6 +326,6 @@ def test_a_message_larger_than_a_read_arrives_whole(run: Run) -> None:
 
     async def story(socket: WebSocket, listener: Listener) -> None:
         await listener.until(lambda: len(listener.frames) == 2)
-        assert listener.frames == [(big, True), (b"after", False)]
+        assert listener.frames == [big, b"after"]
 
     play(run, handler, story)

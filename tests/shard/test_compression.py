@@ -25,7 +25,7 @@ EVENTS = 200
 
 
 class Tap(SystemNetwork):
-    """The real network, counting the messages of each connection by whether they are binary."""
+    """The real network, counting the messages of each connection by whether they are no text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,9 +40,10 @@ class Tap(SystemNetwork):
         class Counting:
             on_closed = staticmethod(listener.on_closed)
 
-            def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
-                counts[binary] += len(messages)
-                listener.on_frames(messages, binary)
+            def on_frames(self, messages: Sequence[bytes]) -> None:
+                for message in messages:
+                    counts[not message.startswith(b"{")] += 1
+                listener.on_frames(messages)
 
         return await super().connect(url, Counting(), timeout=timeout)
 
@@ -125,7 +126,7 @@ async def test_every_byte_arrives_also_over_a_resume(compression: str, parts: in
     elif compression == "payload":
         assert all([*first.values(), *second.values()]), "large payloads as blobs, the others as text"
     else:
-        assert first[False] == second[False] == 0
+        assert first[True] > first[False] and second[True] > second[False], "a part may begin with any byte"
     whole = GUILDS + EVENTS + len(["HELLO", "READY"])
     assert sum(first.values()) == whole if parts == 1 else sum(first.values()) > 2 * whole
     query = "v=10&encoding=json" + (f"&compress={compression}" if compression.endswith("-stream") else "")

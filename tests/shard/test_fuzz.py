@@ -124,7 +124,7 @@ def sent(payload: bytes) -> tuple[int, str] | None:
 
 
 def run(
-    frames: list[tuple[bytes, bool]], compression: str, *, together: bool = False
+    frames: list[bytes], compression: str, *, together: bool = False
 ) -> tuple[RecordingSink, SessionMachine, Owner]:
     sink = RecordingSink()
     machine = SessionMachine(
@@ -139,10 +139,10 @@ def run(
     connection = Inbound(shard=0, machine=machine, sink=sink, inflate=new_inflate(compression), owner=owner)
     connection.attach(Socket())
     if together:
-        connection.on_frames([data for data, _ in frames], False)
+        connection.on_frames(frames)
     else:
-        for data, binary in frames:
-            connection.on_frames([data], binary)
+        for data in frames:
+            connection.on_frames([data])
             assert owner.failures == [], data
     assert owner.failures == []
     return sink, machine, owner
@@ -162,9 +162,9 @@ def check(sink: RecordingSink, machine: SessionMachine, owner: Owner) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(mutated(), max_size=5))
 def test_frames(frames: list[bytes]) -> None:
-    one_by_one = run([(frame, False) for frame in frames], "none")
+    one_by_one = run(frames, "none")
     check(*one_by_one)
-    together = run([(frame, False) for frame in frames], "none", together=True)
+    together = run(frames, "none", together=True)
     check(*together)
     assert together[0] == one_by_one[0]
 
@@ -193,17 +193,16 @@ def test_compressed_frames(compression: str, frames: list[tuple[bytes, str]], ch
             data = data[:at] + chance.randbytes(1) + data[at + 1 :]
         elif damage == "noise":
             data = chance.randbytes(chance.randrange(40)) + b"\x00\x00\xff\xff"
-        messages.append((payload, False) if damage == "plain" else (data, True))
+        messages.append(payload if damage == "plain" else data)
     check(*run(messages, compression))
 
 
 @pytest.mark.parametrize("compression", ["none", "payload", "zlib-stream", "zstd-stream"])
-@pytest.mark.parametrize("binary", [False, True])
-def test_nothing_at_all(compression: str, binary: bool) -> None:
-    check(*run([(b"", binary), (b"\x00", binary), (b"\x00\x00\xff\xff", binary), (b"null", binary)], compression))
+def test_nothing_at_all(compression: str) -> None:
+    check(*run([b"", b"\x00", b"\x00\x00\xff\xff", b"null"], compression))
 
 
 def test_the_oracle_takes_what_is_right() -> None:
     right = b'{"t":"X","d":{"s":7},"s":101,"op":0}'
-    sink, machine, _ = run([(right, False)], "none")
+    sink, machine, _ = run([right], "none")
     assert (sink.events, machine.sequence) == ([(SESSION, 101, "X")], 101)

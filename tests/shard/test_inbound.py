@@ -62,8 +62,8 @@ EVENT = b'{"t":"TYPING_START","s":5,"op":0,"d":{}}'
 
 async def test_frames_and_an_end_before_the_shard_listens_come_in_order_when_it_does() -> None:
     connection, owner, sink = inbound()
-    connection.on_frames([HELLO], False)
-    connection.on_frames([EVENT], False)
+    connection.on_frames([HELLO])
+    connection.on_frames([EVENT])
     connection.on_closed(4004, "")
     assert owner.calls == []
     connection.attach(FakeSocket())
@@ -76,8 +76,8 @@ async def test_a_left_connection_is_silent_also_about_its_end() -> None:
     socket = FakeSocket()
     connection.attach(socket)
     connection.leave(4000)
-    connection.on_frames([EVENT], False)
-    connection.on_frames([HELLO], False)
+    connection.on_frames([EVENT])
+    connection.on_frames([HELLO])
     connection.on_closed(None, "")
     assert owner.calls == [] and sink.events == []
     assert socket.calls == ["close 4000"]
@@ -86,7 +86,7 @@ async def test_a_left_connection_is_silent_also_about_its_end() -> None:
 
 async def test_a_connection_left_before_it_was_attached_keeps_nothing() -> None:
     connection, owner, _ = inbound()
-    connection.on_frames([HELLO], False)
+    connection.on_frames([HELLO])
     connection.leave(None)
     connection.on_closed(None, "")
     assert owner.calls == []
@@ -95,10 +95,10 @@ async def test_a_connection_left_before_it_was_attached_keeps_nothing() -> None:
 async def test_a_dispatch_without_a_sequence_is_garbled_and_not_handed_over() -> None:
     connection, owner, sink = inbound()
     connection.attach(FakeSocket())
-    connection.on_frames([b'{"t":"TYPING_START","op":0,"d":{}}'], False)
-    connection.on_frames([b'{"s":5,"op":0,"d":{}}'], False)
-    connection.on_frames([b"[]"], False)
-    connection.on_frames([b"\x00\xff"], True)
+    connection.on_frames([b'{"t":"TYPING_START","op":0,"d":{}}'])
+    connection.on_frames([b'{"s":5,"op":0,"d":{}}'])
+    connection.on_frames([b"[]"])
+    connection.on_frames([b"\x00\xff"])
     assert owner.calls == ["garbled"] * 4
     assert sink.events == []
 
@@ -112,7 +112,7 @@ async def test_messages_that_come_together_are_handed_over_in_order_around_every
     connection.attach(FakeSocket())
     [created] = dispatches(7, name="GUILD_CREATE")
     messages = [*dispatches(5, 6), created, HELLO, *dispatches(8, 8, 6, 11, 12), b"[]", *dispatches(13)]
-    connection.on_frames(messages, False)
+    connection.on_frames(messages)
     assert [sequence for _, sequence, _ in sink.events] == [5, 6, 7, 8, 11, 12, 13]
     assert sink.payloads == [*dispatches(5, 6), created, *dispatches(8, 11, 12, 13)]
     assert owner.calls == ["GUILD_CREATE", "control 10", "garbled"]
@@ -128,7 +128,7 @@ async def test_what_came_before_an_unreadable_message_is_handed_over_and_what_co
         connection.leave(4000)
 
     owner.garbled = garbled  # type: ignore[method-assign]
-    connection.on_frames([*dispatches(5, 6), b"nonsense", *dispatches(7)], False)
+    connection.on_frames([*dispatches(5, 6), b"nonsense", *dispatches(7)])
     assert [sequence for _, sequence, _ in sink.events] == [5, 6]
     assert (owner.calls, connection._machine.sequence) == (["garbled"], 6)
 
@@ -137,8 +137,8 @@ async def test_nothing_of_what_a_sink_refuses_counts_as_handed_over() -> None:
     connection, owner, sink = inbound()
     connection.attach(FakeSocket())
     sink.fail_at = {6}
-    connection.on_frames(dispatches(5, 6, 7), False)
+    connection.on_frames(dispatches(5, 6, 7))
     assert owner.calls == ["failed"]
     assert (sink.events, connection._machine.sequence) == ([], 4)
-    connection.on_frames(dispatches(5, 6, 7), False)  # as a resume brings them again
+    connection.on_frames(dispatches(5, 6, 7))  # as a resume brings them again
     assert [sequence for _, sequence, _ in sink.events] == [5, 6, 7]

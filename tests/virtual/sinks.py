@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,9 +36,7 @@ class RecordingSink:
     def session_lost(self, shard: int, session_id: str) -> None:
         self.happened.append(("lost", session_id))
 
-    def dispatch(
-        self, shard: int, session_id: str, sequence: int, names: Sequence[str], payloads: Sequence[bytes]
-    ) -> None:
+    def dispatch(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
         sequences = range(sequence, sequence + len(payloads))
         if failing := self.fail_at.intersection(sequences):
             self.fail_at -= failing

@@ -85,7 +85,7 @@ class ClientSocket:
 
     def _frame(self, data: bytes, binary: bool) -> None:
         if not self._ended:
-            self._listener.on_frames([data], binary)
+            self._listener.on_frames([data])
 
 
 class ServerSocket:

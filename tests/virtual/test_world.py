@@ -22,7 +22,7 @@ class Listener:
         self.frames: list[bytes] = []
         self.closed: list[int | None] = []
 
-    def on_frames(self, messages: Sequence[bytes], binary: bool) -> None:
+    def on_frames(self, messages: Sequence[bytes]) -> None:
         self.frames += messages
 
     def on_closed(self, code: int | None, reason: str) -> None:
