@@ -71,6 +71,7 @@ class Cutover:
         max_bytes: int = HOLD_BYTES,
     ) -> None:
         """*count* and *shards*: this generation's shard count, and this worker's shards."""
+        self._shards = frozenset(shards)
         self._predecessor = predecessor
         self._overlap = int(overlap_seconds * 1000)
         self._align = align
@@ -177,7 +178,7 @@ class Cutover:
             windows=windows,
             held=old.hold.events,
             recorded_since=reply.recorded_since,
-            held_since=max(old.hold.complete_since, *self._began.values(), 0),
+            held_since=max(old.hold.complete_since, *(self._began.get(shard, now) for shard in self._shards)),
             now=now,
         )
 

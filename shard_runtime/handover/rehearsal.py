@@ -1,7 +1,7 @@
 """Whether the two sides see the same streams, and how far apart: an alignment of an unsealed old pod, without effect.
 
 A cutover cannot be taken back, so before it every old pod's windows are compared with what is held. Of the streams in
-which both sides have events with an id, almost all must have one in common; where they do not, the two generations see
+which the old side has events with an id, almost all must have one in common; where they do not, the two generations see
 different things (other intents, another bot, a session that hangs), and nothing may be committed.
 """
 
@@ -30,7 +30,7 @@ class Rehearsal:
         """Least and most lag of all rehearsals, as measured."""
         self.mean: float | None = None
         self.compared = self.common = 0
-        """Streams in which both sides had events with an id, and those of them that had one in common."""
+        """Streams in which the old side had events with an id, and those of them of which this side has one too."""
 
     def take(
         self,
@@ -56,20 +56,15 @@ class Rehearsal:
             self.extremes = (min(least, measured.least), max(most, measured.most))
             self.mean = measured.bounds.mean
         # Without the ends, where an event may have reached one side only.
-        begin, end = since + UNMEASURED_MILLISECONDS, now - UNMEASURED_MILLISECONDS
-        ours: dict[Place, set[int]] = {}
-        inner: set[Place] = set()
-        for event in held:
-            if event.unique:
-                ours.setdefault(event.place, set()).add(event.key)
-                if begin <= event.arrival <= end:
-                    inner.add(event.place)
+        edge = min(UNMEASURED_MILLISECONDS, (now - since) // 4)
+        begin, end = since + edge, now - edge
+        ours = {event.key for event in held if event.unique}
         self.compared = self.common = 0
-        for place, window in windows.items():
-            theirs = {event.key for event in window.events if event.unique}
-            if place in inner and any(event.unique and begin <= event.arrival <= end for event in window.events):
+        for window in windows.values():
+            theirs = [event.key for event in window.events if event.unique]
+            if any(event.unique and begin <= event.arrival <= end for event in window.events):
                 self.compared += 1
-                self.common += not theirs.isdisjoint(ours[place])
+                self.common += not ours.isdisjoint(theirs)
         if self.common < CONSISTENT * self.compared:
             self.problem = (
                 f"Only {self.common} of {self.compared} guilds have an event in common with the old generation; "

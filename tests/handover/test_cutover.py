@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent
+from shard_runtime.contract import GuildWindow, HandoverReply, HandoverStatus, ShardLayout, WindowEvent
 from shard_runtime.handover.cutover import HEAR_MILLISECONDS, Cutover
 from shard_runtime.handover.holding import Held, held
 from shard_runtime.handover.keys import event_key
@@ -74,6 +74,43 @@ def test_an_old_pod_that_cannot_say_what_followed_the_seal_is_not_waited_for_lon
     assert state.to_hear == [0, 1]
     state.tick(NOW + HEAR_MILLISECONDS + 1)
     assert state.complete
+
+
+def rehearsed(state: Cutover, *, common: float, now: int = NOW) -> HandoverStatus:
+    """Rehearse with both old pods, where this part of the guilds has an event in common with them."""
+    for pod in (0, 1):
+        windows = []
+        for number in range(20):
+            guild = (2 * (number + 1) + pod) << 22
+            ours = message(number + 1, guild, now - 4_000)
+            theirs = ours if number < 20 * common else message(number + 1_000, guild, now - 4_000)
+            state.offer(ours)
+            windows.append(
+                GuildWindow(guild=guild, events=[WindowEvent(key=theirs.key, arrival=now - 4_070, unique=True)])
+            )
+        state.rehearse(pod, reply(sealed_at=None, windows=windows), now)
+    return state.status()
+
+
+@pytest.mark.parametrize(("common", "fits"), [(1.0, True), (0.9, True), (0.85, False), (0.0, False)])
+def test_a_rehearsal_fits_when_almost_all_guilds_have_an_event_in_common(common: float, fits: bool) -> None:
+    state = cutover()
+    state.begins(0, NOW - 9_000)
+    status = rehearsed(state, common=common)
+    assert status.rehearsed is fits
+    assert (status.rehearsal_problem is None) is fits
+    if common:
+        assert (status.lag_least_milliseconds, status.lag_most_milliseconds) == (70, 70)
+    assert state.held == 40, "it has no effect"
+
+
+def test_nothing_is_rehearsed_before_every_session_has_been_up_for_a_while() -> None:
+    state = cutover()
+    assert not rehearsed(state, common=1.0).rehearsed
+    state.begins(0, NOW - 4_000)
+    status = rehearsed(state, common=1.0)
+    assert status.rehearsal_problem == "Both sides have recorded the same events for 4 s only."
+    assert not cutover().status().rehearsed
 
 
 def test_it_asks_only_the_old_pods_that_can_have_its_guilds() -> None:
