@@ -377,6 +377,67 @@ class PodStatus(Wire, frozen=True, kw_only=True):
     """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``."""
 
 
+# --- Checkpoints ------------------------------------------------------------------------------------------------------
+
+CHECKPOINT_LIFE_SECONDS: Final = 600.0
+"""A session that was left so long ago is not resumed any more (docs/protocol.md, section 5)."""
+
+
+class SessionCheckpoint(Wire, frozen=True, kw_only=True):
+    """What it takes to resume a session in another pod."""
+
+    shard: int
+    session_id: str = msgspec.field(name="sessionID")
+    resume_url: str | None = msgspec.field(name="resumeURL")
+    sequence: int
+    """Up to here everything is acknowledged; what only the pod's own disk held is not counted."""
+    guilds: int
+    started_at: int
+
+
+class Checkpoint(Wire, frozen=True, kw_only=True):
+    """``POST /v1/checkpoints``, to the operator and to sibling pods: the sessions that a pod leaves behind, resumable.
+
+    Answered 204. ``GET /v1/checkpoints/<generation>/<pod>`` gives what of it is known, or 404.
+    """
+
+    generation: int
+    count: int
+    pod: int
+    pod_uid: str = msgspec.field(name="podUID")
+    made_at: int
+    sessions: list[SessionCheckpoint]
+
+
+class CheckpointBook:
+    """Keeps the latest checkpoint of each shard, for others; the same for the operator and for pods. In memory alone:
+    there are three who keep it, and a session that nobody remembers is started anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[float, Checkpoint]] = {}
+
+    def put(self, now: float, checkpoint: Checkpoint) -> None:
+        """Keep *checkpoint*, where it is later than what is known; *now* is on a clock that never goes back."""
+        self._known = {key: kept for key, kept in self._known.items() if now - kept[0] < CHECKPOINT_LIFE_SECONDS}
+        for session in checkpoint.sessions:
+            key = (checkpoint.generation, session.shard)
+            known = self._known.get(key)
+            if known is None or known[1].made_at <= checkpoint.made_at:
+                self._known[key] = now, msgspec.structs.replace(checkpoint, sessions=[session])
+
+    def get(self, now: float, generation: int, pod: int) -> Checkpoint | None:
+        """All sessions of a pod that are known, and not too old; the newest time stands for all of them."""
+        kept = [
+            checkpoint
+            for (of, _), (at, checkpoint) in sorted(self._known.items())
+            if of == generation and checkpoint.pod == pod and now - at < CHECKPOINT_LIFE_SECONDS
+        ]
+        if not kept:
+            return None
+        newest = max(kept, key=lambda checkpoint: checkpoint.made_at)
+        return msgspec.structs.replace(newest, sessions=[checkpoint.sessions[0] for checkpoint in kept])
+
+
 # --- Handover ---------------------------------------------------------------------------------------------------------
 
 

@@ -155,9 +155,7 @@ async def run(options: Options, kubernetes: KubernetesCluster) -> int:
             leading=leading,
             leader_address=lambda: None if leadership is None else leadership.leader_address,
         )
-        surface = Surface(
-            ready=lambda: operation.ready, metrics=plane.metrics, routes=relay.routes(plane.gate.routes())
-        )
+        surface = Surface(ready=lambda: operation.ready, metrics=plane.metrics, routes=relay.routes(plane.routes()))
         await surface.start(options.host, options.port)
         try:
             return await operation.run()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from aiohttp import web
+
+from gateway_operator.checkpoints import CheckpointRoutes
 from gateway_operator.cluster.port import Cluster
 from gateway_operator.discord_api import DiscordApi
 from gateway_operator.identify.clients import GateClients
@@ -28,6 +31,7 @@ class ControlPlane:
     fleet: Fleet
     clients: GateClients
     gate: GateRoutes
+    checkpoints: CheckpointRoutes
     measures: Measures
     clock: Clock
     cluster: Cluster
@@ -71,6 +75,9 @@ class ControlPlane:
             fleet=fleet,
             clients=clients,
             gate=GateRoutes(clients=clients, on_refused=fleet.wake),
+            checkpoints=CheckpointRoutes(
+                clock=clock, authenticated=clients.gateway_of, beginning=lambda: clients.beginning
+            ),
             measures=measures,
             clock=clock,
             cluster=cluster,
@@ -80,6 +87,11 @@ class ControlPlane:
     def begin(self, *, incarnation: str) -> None:
         """A term of leadership begins: nothing is known, and the gate is silent for as long as it must be."""
         self.clients.begin(incarnation=incarnation)
+        self.checkpoints.forget()
+
+    def routes(self) -> list[web.RouteDef]:
+        """What runtime pods may call."""
+        return [*self.gate.routes(), *self.checkpoints.routes()]
 
     def metrics(self) -> Iterable[Metric]:
         """All of the operator's metrics."""

@@ -96,6 +96,7 @@ class Pod:
         self._log = log
         self._changing = asyncio.Lock()
         self._was_ready = False
+        self._book = contract.CheckpointBook()
         layout = config.layout
         self._workers = [_Worker(layout.worker_shards(pod, index)) for index in range(layout.pod_workers(pod))]
         self._standing = initial_standing(
@@ -326,6 +327,16 @@ class Pod:
             unacknowledged=merged.unacknowledged,
             after=merged.after,
         )
+
+    # --- Checkpoints of siblings --------------------------------------------------------------------------------------
+
+    def keep_checkpoint(self, checkpoint: contract.Checkpoint) -> None:
+        """Remember what a sibling that stops leaves behind."""
+        self._book.put(self._clock.monotonic(), checkpoint)
+
+    def checkpoint(self, generation: int, pod: int) -> contract.Checkpoint | None:
+        """What a pod has left here, if it is not too old."""
+        return self._book.get(self._clock.monotonic(), generation, pod)
 
     # --- Looking and stopping -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -15,6 +16,9 @@ from shard_runtime.supervisor.pod import Pod, RefusedError, StaleRecordError, Un
 
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 FOR_THE_BOT: Final = frozenset({"/v1/status", "/v1/commands"})
+
+
+_CHECKPOINT: Final = re.compile(r"/v1/checkpoints/(?P<generation>\d{1,9})/(?P<pod>\d{1,9})")
 
 
 class _NotUnderstoodError(Exception):
@@ -42,6 +46,7 @@ class Surface:
             "/v1/handover/window": {"POST": self._window},
             "/v1/handover/seal": {"POST": self._seal},
             "/v1/commands": {"POST": CommandDesk(pod).take},
+            "/v1/checkpoints": {"POST": self._keep_checkpoint},
         }
 
     def refuse(self, head: Head) -> Answer | None:
@@ -52,12 +57,19 @@ class Surface:
                 "This call needs the bearer token of the gateway's Secret.",
                 headers={"www-authenticate": "Bearer"},
             )
-        methods = self._calls.get(head.path)
+        methods = self._methods(head)
         if methods is None:
             return problem(404, f"There is no call {head.path}.")
         if head.method not in methods:
             return problem(405, f"{head.path} takes {' and '.join(methods)}.", headers={"allow": ", ".join(methods)})
         return None
+
+    def _methods(self, head: Head) -> dict[str, Callable[[bytes], Awaitable[Answer]]] | None:
+        found = _CHECKPOINT.fullmatch(head.path)
+        if found is not None:
+            generation, pod = int(found["generation"]), int(found["pod"])
+            return {"GET": lambda body: self._get_checkpoint(generation, pod)}
+        return self._calls.get(head.path)
 
     def _may(self, head: Head) -> bool:
         secrets = self._pod.secrets
@@ -67,7 +79,8 @@ class Surface:
 
     async def respond(self, head: Head, body: bytes) -> Answer:
         try:
-            return await self._calls[head.path][head.method](body)
+            methods = self._methods(head) or {}
+            return await methods[head.method](body)
         except _NotUnderstoodError as error:
             return problem(400, f"The body is not what {head.path} takes: {error}.")
         except RefusedError as error:
@@ -110,6 +123,14 @@ class Surface:
         forward = _decoded(body, contract.ForwardConfig)
         await self._pod.adopt_forward(forward)
         return answer(forward)
+
+    async def _keep_checkpoint(self, body: bytes) -> Answer:
+        self._pod.keep_checkpoint(_decoded(body, contract.Checkpoint))
+        return Answer(status=204)
+
+    async def _get_checkpoint(self, generation: int, pod: int) -> Answer:
+        found = self._pod.checkpoint(generation, pod)
+        return problem(404, "Nothing is kept of that pod.") if found is None else answer(found)
 
     async def _window(self, body: bytes) -> Answer:
         return answer(await self._pod.window(_decoded(body, contract.HandoverRequest)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 
 from shard_runtime import contract
+from shard_runtime.checkpoints import Checkpoints
 from shard_runtime.contract import Role
 from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
 from shard_runtime.handover.cutover import Cutover
@@ -53,6 +55,9 @@ LATE_SECONDS: Final = 50.0
 """Less than the time for which a complete handover recognises late copies, see :meth:`Worker._settled`."""
 REPORT_SECONDS: Final = 2.0
 SAVE_QUEUE_SECONDS: Final = 2.0
+MUCH_MEMORY: Final = 16 << 20
+LITTLE_MEMORY: Final = 4 << 20
+"""Bytes of events in memory: when they were more than the one and are less than the other, memory is given back."""
 
 
 class Worker:
@@ -60,8 +65,19 @@ class Worker:
     for a file that is not what it must be."""
 
     def __init__(
-        self, *, begin: Begin, clock: Clock, chance: Chance, network: Network, disk: Disk, log: logging.Logger
+        self,
+        *,
+        begin: Begin,
+        clock: Clock,
+        chance: Chance,
+        network: Network,
+        disk: Disk,
+        log: logging.Logger,
+        give_back_memory: Callable[[], None] = lambda: None,
     ) -> None:
+        """*give_back_memory* is called when much memory has become free."""
+        self._give_back_memory = give_back_memory
+        self._largest_memory = 0
         self._begin = begin
         self._config = begin.config
         self._folder = Path(begin.state)
@@ -134,7 +150,19 @@ class Worker:
             log=log,
         )
         self._siblings = Siblings(pod_url=config.pod_url, bearer=lambda: self._operator, network=network, disk=disk)
+        self._checkpoints = Checkpoints(
+            config=config,
+            pod=begin.pod,
+            pod_uid=begin.pod_uid,
+            bearer=lambda: self._operator,
+            siblings=self._siblings,
+            network=network,
+            clock=clock,
+            log=log,
+        )
+        self._recalling: asyncio.Task[None] | None = None
         self._saved = self._file.load(begin.shards)
+        self._recalled = bool(self._saved)
         for shard, session in self._saved.items():
             self._delivery.resume_session(session.session_id, session.sequence)
             watermark = self._delivery.watermark(session.session_id)  # what is on disk needs no replay
@@ -164,7 +192,7 @@ class Worker:
             self._follow(self._orders)
             await self._stopped.wait()
             self._delivery.close()
-            for task in (*background, self._taking_over, self._ending):
+            for task in (*background, self._taking_over, self._ending, self._recalling):
                 if task is not None:
                     task.cancel()
 
@@ -278,8 +306,25 @@ class Worker:
         return orders.target not in (None, own) or orders.active not in (None, own)
 
     def _start_shards(self) -> None:
-        if self._tasks is not None and not self._stopping and not self._old_side.sealed:
-            self._shards.start(self._saved, tasks=self._tasks)
+        if self._tasks is None or self._stopping or self._old_side.sealed:
+            return
+        if self._takeover is None and not self._recalled:
+            if self._recalling is None:
+                self._recalling = self._tasks.create_task(self._recall(), name="sessions of an earlier pod")
+            return
+        self._shards.start(self._saved, tasks=self._tasks)
+
+    async def _recall(self) -> None:
+        """With nothing on disk, ask those with whom a pod before this one may have left its sessions.
+
+        Not while a handover is under way: what was held back for it is gone with the disk, and a session that starts
+        anew is aligned anew.
+        """
+        for shard, session in (await self._checkpoints.recall(self._begin.shards)).items():
+            self._delivery.resume_session(session.session_id, session.sequence)
+            self._saved[shard] = session
+        self._recalled = True
+        self._follow(self._orders)
 
     def _resume_what_is_owed(self) -> None:
         """After a restart of a sealed pod: get again what had been accepted and was not delivered, and nothing else."""
@@ -312,7 +357,15 @@ class Worker:
         while True:
             await self._clock.sleep(SAVE_SECONDS)
             self._shards.look_at_pace()
+            self._look_at_memory()
             self._save()
+
+    def _look_at_memory(self) -> None:
+        memory = self._delivery.memory
+        self._largest_memory = max(self._largest_memory, memory)
+        if self._largest_memory > MUCH_MEMORY and memory < LITTLE_MEMORY:
+            self._largest_memory = 0
+            self._give_back_memory()
 
     def _sessions_changed(self) -> None:
         """A session began or ended: a kill right after must find it on disk, so it is written in this turn."""
@@ -353,8 +406,14 @@ class Worker:
                 self._delivery.queued,
                 self._delivery.stored,
             )
-        await self._permits.close(REPORT_SECONDS)
+        await asyncio.gather(self._permits.close(REPORT_SECONDS), self._leave_checkpoint(end_sessions))
         self._stopped.set()
+
+    async def _leave_checkpoint(self, end_sessions: bool) -> None:
+        if end_sessions or self._takeover is not None or not self._shards.started:
+            return
+        sessions = self._shards.saved()
+        await self._checkpoints.leave({shard: self._as_delivered(session) for shard, session in sessions.items()})
 
     async def _save_queue(self) -> None:
         try:

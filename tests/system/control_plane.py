@@ -145,7 +145,7 @@ class GateOnNetwork:
     def __init__(self, plane: ControlPlane) -> None:
         self._routes = [
             (route.method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)), route.handler)
-            for route in plane.gate.routes()
+            for route in plane.routes()
             if isinstance(route, web.RouteDef)
         ]
 

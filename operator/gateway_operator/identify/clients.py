@@ -126,6 +126,11 @@ class GateClients:
                 found = client
         return found
 
+    def gateway_of(self, bearer: str) -> tuple[str, str] | None:
+        """Namespace and name of the gateway whose bearer token it is."""
+        client = self.authenticated(bearer)
+        return None if client is None else (client.namespace, client.gateway)
+
     def request(self, client: GateClient, wish: PermitRequest) -> Answer:
         """Give a permit, or say why not (:class:`Refused`) or when to ask again."""
         if wish.generation == client.active:

@@ -82,7 +82,7 @@ async def _operating(options: LocalOptions, cluster: ProcessCluster) -> AsyncIte
             pace=PACE,
             on_pass=run.on_pass,
         )
-        surface = Surface(ready=lambda: True, metrics=plane.metrics, routes=[*plane.gate.routes(), *control.routes()])
+        surface = Surface(ready=lambda: True, metrics=plane.metrics, routes=[*plane.routes(), *control.routes()])
         try:
             try:
                 port = await surface.start(HOST, port)
