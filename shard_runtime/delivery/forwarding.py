@@ -95,7 +95,9 @@ class Delivery:
             settled=self._settled,
             busy=self._busy.set,
             fill=self._fill,
+            fill_soon=self._fill_soon,
         )
+        self._tasks: asyncio.TaskGroup | None = None
         self._pressure = None if pause is None else Pressure(pause=pause, replay_seconds=replay_seconds, log=log)
         self._turns = None
         if pause is not None:
@@ -255,8 +257,8 @@ class Delivery:
     async def run(self) -> None:
         """Deliver until cancelled. What is queued or in flight then stays so, and another ``run`` goes on with it."""
         self._ledger.forget_what_is_over()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_house(), name="delivery housekeeping")
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._keep_house(), name="delivery housekeeping")
             while True:
                 await self._sets[0].run()
                 drained = self._sets.popleft()  # a set ends only when closed, and is closed only when there is a next
@@ -264,15 +266,17 @@ class Delivery:
                     self._spiller.notes[f"{LANES_NOTE}{drained.number}"] = None
 
     async def _keep_house(self) -> None:
+        more = False
         while True:
             if not self._ledger.queued and not (self._spiller is not None and self._spiller.has_news()):
                 self._look_at_pressure()
                 self._busy.clear()
                 await self._busy.wait()
-            await self._clock.sleep(TICK_SECONDS)
+            await self._clock.sleep(0.0 if more else TICK_SECONDS)
+            more = False
             try:
                 if self._spiller is not None:
-                    await self._spiller.turn()
+                    more = await self._spiller.turn()
                 await self._trim()
                 self._look_at_pressure()
             except Exception as error:  # noqa: BLE001 - outermost ladder: without it the queue would grow unseen
@@ -282,6 +286,16 @@ class Delivery:
     async def _fill(self, lane: Lane) -> None:
         assert self._spiller is not None, "only a lane that has spilled has anything to read"
         await self._spiller.fill(lane)
+
+    def _fill_soon(self, lane: Lane) -> None:
+        if self._tasks is not None and not lane.reading.locked():
+            self._tasks.create_task(self._read_ahead(lane), name="delivery reads ahead")
+
+    async def _read_ahead(self, lane: Lane) -> None:
+        try:
+            await self._fill(lane)
+        except Exception as error:  # noqa: BLE001 - outermost ladder: the lane itself reads when it has to
+            self._log(logging.ERROR, f"Reading ahead from disk failed ({type(error).__name__}: {error}).")
 
     async def save(self) -> None:
         """Write what is only in memory to disk, if there is one that takes it."""
@@ -435,9 +449,9 @@ class Delivery:
         self._settled()
 
     async def _filled(self, lane: Lane) -> bool:
-        before = lane.backlog.count
+        """Whether something of *lane* that is not in flight is in memory now."""
         await self._fill(lane)
-        return lane.backlog.count < before
+        return bool(lane.head)
 
     def _give_way(self) -> bool:
         """With ``Pause``: whether events are to be dropped after all."""
@@ -457,9 +471,10 @@ class Delivery:
             if ledger.queued >= self._max_events * share or ledger.bytes >= self._max_bytes * share:
                 reason = "the queue is full"
         spills = self._spiller is not None and self._spiller.problem is None
-        if reason is None and spills and self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
+        full = reason is not None
+        if not full and spills and self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
             reason = "events come faster than the disk takes them"
-        pressure.look(self._monotonic(), reason=reason)
+        pressure.look(self._monotonic(), reason=reason, full=full)
 
     def _rest(self) -> None:
         if self._turns is not None:

@@ -57,6 +57,7 @@ class Outlet:
         settled: Callable[[], None],
         busy: Callable[[], None],
         fill: Callable[[Lane], Awaitable[None]],
+        fill_soon: Callable[[Lane], None],
     ) -> None:
         self.forward = forward
         self.headers = headers
@@ -72,6 +73,8 @@ class Outlet:
         """Called when something is owed."""
         self.fill = fill
         """Reads from disk what comes next in a lane."""
+        self.fill_soon = fill_soon
+        """The same while a batch is in flight, so that the lane need not wait."""
         self.retried = 0
         self.requests = 0
 
@@ -280,6 +283,8 @@ class Lane:
                 break
             events.append(head.popleft())
         self.batches.append(make_batch(events, headers=outlet.headers, single=single))
+        if self.backlog.count and len(head) < forward.max_batch_events:
+            outlet.fill_soon(self)
 
     def _take_runs(self, most: int, room: int) -> list[Run]:
         """As many whole runs as *room* bytes allow, the last one cut after *most* events in all."""

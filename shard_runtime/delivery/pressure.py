@@ -3,8 +3,9 @@
 Two things ask for it: a queue that is full, where the user chose ``Pause``, and a memory that fills faster than the
 disk takes it. What is not read stays in the sockets' buffers and on Discord's side, and heartbeats go on. Discord does
 not say how long it puts up with that, so a pause has an end: before the events that a session has not read would no
-longer fit its replay buffer, and at the latest after :data:`LONGEST_PAUSE`. Then reading goes on and the queue's oldest
-events are dropped and counted, until there is room again.
+longer fit its replay buffer, and at the latest after :data:`LONGEST_PAUSE`. Then reading goes on. If the queue is full,
+its oldest events are dropped and counted until there is room again; if it is the memory, the next pause may begin after
+as long a time of reading.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Final
 LONGEST_PAUSE: Final = 30.0
 SHORTEST_PAUSE: Final = 1.0
 """Seconds; a session with a small replay buffer is not worth less."""
+
+SILENCE_SECONDS: Final = 10.0
+"""Between two log lines of the same level."""
 
 MUCH_MEMORY: Final = 48 << 20
 ENOUGH_MEMORY: Final = 16 << 20
@@ -33,6 +37,8 @@ class Pressure:
         self._log = log
         self._since: float | None = None
         self._until = 0.0
+        self._not_before = float("-inf")
+        self._told: dict[int, float] = {}
         self.gave_way = False
         """The pause came to its end without room: what is full now is dropped, until it is not full any more."""
         self.pauses = 0
@@ -41,30 +47,39 @@ class Pressure:
     def paused(self) -> bool:
         return self._since is not None
 
-    def look(self, now: float, *, reason: str | None) -> None:
-        """Pause while there is a *reason*, or not."""
+    def look(self, now: float, *, reason: str | None, full: bool) -> None:
+        """Pause while there is a *reason*, or not; *full*: the reason is a full queue."""
         if reason is None:
             self.gave_way = False
             if self._since is not None:
                 self._resume()
-                self._log(logging.INFO, "Reading from Discord goes on.")
+                self._tell(logging.INFO, "Reading from Discord goes on.", now)
         elif self._since is None:
-            if not self.gave_way:
+            if not self.gave_way and now >= self._not_before:
                 self._since = now
                 self._until = now + min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._replay_seconds() / 2))
                 self.pauses += 1
-                self._log(logging.WARNING, f"Reading from Discord pauses: {reason}.")
+                self._tell(logging.WARNING, f"Reading from Discord pauses: {reason}.", now)
                 self._pause(True)
         elif now >= self._until:
-            self.gave_way = True
-            self._log(
+            self.gave_way = full
+            self._not_before = now + (now - self._since)
+            follows = " Events are dropped and counted now." if full else ""
+            self._tell(
                 logging.ERROR,
                 f"Reading from Discord goes on after a pause of {now - self._since:.1f} s, since the sessions would "
-                f"not survive a longer one: {reason}. Events are dropped and counted now.",
+                f"not survive a longer one: {reason}.{follows}",
+                now,
             )
             self._resume()
         else:
             self._pause(True)  # also what connected meanwhile
+
+    def _tell(self, level: int, sentence: str, now: float) -> None:
+        """Log, but not pause after pause."""
+        if level not in self._told or now - self._told[level] >= SILENCE_SECONDS:
+            self._told[level] = now
+            self._log(level, sentence)
 
     def _resume(self) -> None:
         self._since = None

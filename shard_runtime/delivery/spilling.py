@@ -102,14 +102,16 @@ class Spiller:
 
     # --- To disk ------------------------------------------------------------------------------------------------------
 
-    async def turn(self) -> None:
-        """Write what is due. To be called a few times a second while anything is owed."""
+    async def turn(self) -> bool:
+        """Write what is due, to be called a few times a second while anything is owed; whether more is due at once."""
         now = self._clock.monotonic()
         if now < self._retry_at:
-            return
+            return False
         due = self._due(now)
-        if due or (self.has_news() and now - self._committed_at >= ACKNOWLEDGED_SECONDS):
-            await self._write(due)
+        if not due and not (self.has_news() and now - self._committed_at >= ACKNOWLEDGED_SECONDS):
+            return False
+        written = await self._write(due)
+        return written >= LARGEST_TRANSACTION and self.problem is None
 
     async def save(self) -> None:
         """Write everything that is only in memory, as far as the disk takes it."""
@@ -142,9 +144,12 @@ class Spiller:
             ledger.finished_groups or ledger.progress or ledger.gone or self._orphans or self._unnoted or self.notes
         )
 
-    async def _write(self, due: Iterable[Lane]) -> None:
-        """One transaction with what *due* lanes have only in memory, and what is finished of what is on disk."""
-        writes = self._take(due)
+    async def _write(self, due: Iterable[Lane]) -> int:
+        """One transaction with what *due* lanes have only in memory, and what is finished of what is on disk.
+
+        Returns how many bytes of events it was asked to take.
+        """
+        writes, size = self._take(due)
         ledger = self._ledger
         remove, ledger.finished_groups = ledger.finished_groups, []
         skip, ledger.progress = ledger.progress, {}
@@ -178,8 +183,9 @@ class Spiller:
                 write.lane.written.set()
         if done:
             self._succeeded(writes)
+        return size
 
-    def _take(self, due: Iterable[Lane]) -> list[_Written]:
+    def _take(self, due: Iterable[Lane]) -> tuple[list[_Written], int]:
         """Mark what is to be written, so that it can be told what becomes of it meanwhile."""
         room = LARGEST_TRANSACTION
         writes: list[_Written] = []
@@ -202,7 +208,7 @@ class Spiller:
                 lane.spill(len(waiting))
             lane.writing = True
             writes.append(_Written(lane, [*self._grouped(in_flight), *self._grouped(waiting)]))
-        return writes
+        return writes, LARGEST_TRANSACTION - room
 
     def _grouped(self, events: Sequence[Event]) -> Iterator[tuple[Group, list[Event]]]:
         most = self._batch_events()
@@ -347,7 +353,7 @@ class Spiller:
         """Read what comes next in *lane*, or wait a while where the disk does not give it."""
         async with lane.reading:
             backlog = lane.backlog
-            if lane.head or not backlog.count:
+            if not backlog.count or len(lane.head) >= self._batch_events():
                 return
             store = self._stores
             try:

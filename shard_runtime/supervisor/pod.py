@@ -142,12 +142,22 @@ class Pod:
             pod_uid=self._standing.pod_uid,
             state=str(self.worker_state(worker)),
             config=self.config,
-            forward=self._forward,
+            forward=self._workers_forward(),
             token=self.secrets.token,
             operator=self.secrets.operator,
             signing=self.secrets.signing,
             orders=self._orders(),
         )
+
+    def _workers_forward(self) -> contract.ForwardConfig:
+        """What a worker delivers by: the queue's bounds are the pod's, and each worker has its share of them."""
+        queue, workers = self._forward.queue, len(self._workers)
+        share = msgspec.structs.replace(
+            queue,
+            max_events=max(1, queue.max_events // workers),
+            max_bytes=max(1, queue.max_bytes // workers),
+        )
+        return msgspec.structs.replace(self._forward, queue=share)
 
     def attach(self, worker: int, link: WorkerLink, begin: Begin) -> None:
         """Use *link* to reach *worker*, which was started with *begin*."""
@@ -171,7 +181,7 @@ class Pod:
 
     async def _tell(self) -> None:
         secrets = NewSecrets(token=self.secrets.token, operator=self.secrets.operator, signing=self.secrets.signing)
-        wishes: list[ToWorker] = [self._orders(), NewForward(forward=self._forward), secrets]
+        wishes: list[ToWorker] = [self._orders(), NewForward(forward=self._workers_forward()), secrets]
         await asyncio.gather(*(self._tell_one(index, wishes) for index in range(len(self._workers))))
 
     async def _tell_one(self, index: int, wishes: list[ToWorker]) -> None:

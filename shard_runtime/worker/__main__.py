@@ -25,6 +25,7 @@ from shard_runtime.connection.network import SystemNetwork
 from shard_runtime.disk import SystemDisk
 from shard_runtime.locks import hold_lock
 from shard_runtime.logs import Redaction, configure_logging
+from shard_runtime.memory import give_back_memory
 from shard_runtime.orders import Begin, Done, Failed, FromWorker, NewSecrets, Stop, ToWorker
 from shard_runtime.worker.core import Worker
 
@@ -113,7 +114,13 @@ class WorkerProcess:
         clock = SystemClock()
         await hold_lock(Path(begin.state) / "lock", clock=clock, log=log)
         self._worker = Worker(
-            begin=begin, clock=clock, chance=random.Random(), network=self._network, disk=SystemDisk(), log=log
+            begin=begin,
+            clock=clock,
+            chance=random.Random(),
+            network=self._network,
+            disk=SystemDisk(),
+            log=log,
+            give_back_memory=give_back_memory,
         )
         self._running = asyncio.create_task(self._worker.run(), name="worker")
         self._begun.set()

@@ -1,0 +1,58 @@
+"""The queue's bounds are the pod's: its workers share them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from virtual.disk import VirtualDisk
+from virtual.world import World, run_world
+
+from shard_runtime import contract
+from shard_runtime.channel import DirectLink
+from shard_runtime.mounts import Secrets
+from shard_runtime.orders import Done, FromWorker, NewForward, ToWorker
+from shard_runtime.supervisor.pod import Pod
+
+
+def test_each_worker_has_its_share_of_the_bounds_also_of_changed_ones() -> None:
+    async def story(world: World) -> None:
+        told: list[ToWorker] = []
+
+        async def worker(message: ToWorker) -> FromWorker:
+            told.append(message)
+            return Done()
+
+        layout = contract.ShardLayout(count=8, first=0, last=7, per_worker=2, workers_per_pod=4)
+        config = contract.RuntimeConfig(
+            namespace="default",
+            gateway="bot",
+            generation=1,
+            layout=layout,
+            api_url="http://api",
+            intents=1,
+            operator_url="http://operator",
+            pod_url="http://pod-{generation}-{pod}",
+        )
+        queue = contract.QueueBounds(max_events=1000, max_bytes=4 << 20, max_age_seconds=60.0)
+        pod = Pod(
+            config=config,
+            forward=contract.ForwardConfig(url="http://bot", queue=queue),
+            secrets=Secrets(token="token", operator="operator", bot=None),
+            pod=0,
+            pod_uid="uid",
+            state=Path("/state"),
+            clock=world.clock,
+            disk=VirtualDisk(),
+            log=logging.getLogger("test"),
+        )
+        begin = pod.begin(0)
+        share = begin.forward.queue
+        assert (share.max_events, share.max_bytes, share.max_age_seconds) == (250, 1 << 20, 60.0)
+        pod.attach(0, DirectLink(worker), begin)
+        changed = contract.ForwardConfig(url="http://bot", queue=contract.QueueBounds(max_events=2, max_bytes=8 << 20))
+        await pod.adopt_forward(changed)
+        (forward,) = [message.forward for message in told if isinstance(message, NewForward)]
+        assert (forward.queue.max_events, forward.queue.max_bytes) == (1, 2 << 20)
+
+    run_world(story)
