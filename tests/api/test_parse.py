@@ -53,7 +53,7 @@ def test_the_least_manifest_has_the_defaults_of_the_documentation() -> None:
     assert (forward["maxBatchBytes"], forward["maxDelayMilliseconds"], forward["lanes"]) == (4 << 20, 2, 4)
     assert forward["queue"] == {"maxEvents": 1_000_000, "maxBytes": 1 << 30, "overflow": "DropOldest"}
     reshard = spec["reshard"]
-    assert reshard["auto"] is False
+    assert reshard["auto"] is True
     assert (reshard["identifyReserve"], reshard["stallSeconds"], reshard["cooldownSeconds"]) == (100, 300, 3600)
     assert (reshard["overlapSeconds"], reshard["requestID"]) == (10, "")
     assert spec["paused"] is False

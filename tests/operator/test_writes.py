@@ -9,6 +9,7 @@ import pytest
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
     KINDS,
+    POD,
     POD_DISRUPTION_BUDGET,
     SERVICE,
     STATEFUL_SET,
@@ -152,3 +153,35 @@ async def test_a_changed_config_leaves_no_old_one_behind_once_no_pod_mounts_it(w
     assert before in configs(), "pods mount it until they are replaced"
     assert await world.passes(reconciler, until=lambda: len(configs()) == 1, seconds=40)
     assert configs() != [before]
+
+
+def inputs(world: World) -> list[str | None]:
+    pods = world.store.select(POD, "default", {})
+    return [(pod["metadata"].get("annotations") or {}).get("discordgateway.dev/inputs") for pod in pods]
+
+
+async def test_pods_are_touched_when_what_they_mount_has_changed_and_only_then(world: World) -> None:
+    world.apply()
+    cluster = Counting(world)
+    reconciler = world.operator(cluster).fleet.reconciler
+    await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    await world.passes(reconciler, seconds=3)
+    (first, second) = inputs(world)
+    assert first == second is not None
+    cluster.writes.clear()
+    await world.passes(reconciler, seconds=40)
+    assert not cluster.writes["touch"]
+
+    world.apply(forward={"url": "http://receiver.test/other"})
+    await world.passes(reconciler, seconds=31)
+    assert cluster.writes["touch"] == 2
+    assert first not in inputs(world)
+    before = inputs(world)
+
+    def rotate(secret: Manifest) -> None:
+        secret["data"]["old"] = secret["data"]["token"]
+
+    world.store.change(KINDS["Secret"], "default", "bot", rotate)
+    await world.passes(reconciler, seconds=31)
+    assert cluster.writes["touch"] == 4
+    assert not set(before) & set(inputs(world))

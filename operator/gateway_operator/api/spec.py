@@ -137,7 +137,7 @@ class Reshard(Model):
     """When and how a new generation takes over."""
 
     auto: bool = Field(
-        default=False,
+        default=True,
         description="Reshard as the bot grows. Set to false before the cutover, it aborts an automatic reshard; done, "
         "its count stands until another spec.shards.count is written.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -38,11 +39,12 @@ from gateway_operator.reconcile.applying import Applier
 from gateway_operator.reconcile.observe import Parsed, World
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
 from gateway_operator.reconcile.tokens import ensure_auth
-from gateway_operator.resources.configmaps import record_config_map
-from gateway_operator.resources.naming import EPOCH_ANNOTATION, pod_name, statefulset_name
+from gateway_operator.resources.configmaps import forward_config, record_config_map
+from gateway_operator.resources.naming import EPOCH_ANNOTATION, INPUTS_ANNOTATION, pod_name, statefulset_name
 from gateway_operator.resources.settings import RuntimeSettings
 from gateway_operator.resources.shared import shared_manifests
 from gateway_operator.resources.statefulset import generation_manifests
+from shard_runtime.contract import encode
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ class Site:
     """None for a spec that cannot be read; what is built from it is left as it is."""
     world: World
     settings: RuntimeSettings
+    token_version: str = ""
+    """Of the Secret that holds the bot's token."""
 
 
 class Actor:
@@ -126,8 +130,22 @@ class Actor:
             manifests = shared_manifests(owner, spec)
         for manifest in manifests:
             await self._applier.apply(manifest, site.world.present)
-        if isinstance(action, EnsureGeneration) and not action.create:
+        if isinstance(action, EnsureShared):
+            await self._refresh_inputs(spec, site)
+        elif not action.create:
             await self._remove_unused(action.generation.number, manifests, site)
+
+    async def _refresh_inputs(self, spec: Spec, site: Site) -> None:
+        """Let nodes refresh the mounts of pods that may not have the present forward configuration or token yet."""
+        content = encode(forward_config(spec)) + site.token_version.encode()
+        inputs = hashlib.sha256(content).hexdigest()[:10]
+        for pod in site.world.pods:
+            metadata = pod["metadata"]
+            if (
+                not metadata.get("deletionTimestamp")
+                and (metadata.get("annotations") or {}).get(INPUTS_ANNOTATION) != inputs
+            ):
+                await self._cluster.touch_pod(metadata["namespace"], metadata["name"], INPUTS_ANNOTATION, inputs)
 
     async def _remove_unused(self, generation: int, wanted: list[Manifest], site: Site) -> None:
         """Delete ConfigMaps of the generation that are neither wanted nor mounted: each change leaves one."""

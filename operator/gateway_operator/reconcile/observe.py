@@ -68,6 +68,7 @@ class World:
     """Existing pods by generation and index."""
     present: Present = field(repr=False)
     """StatefulSets, ConfigMaps, Services and the PodDisruptionBudget."""
+    pods: tuple[Manifest, ...] = field(repr=False)
     mounted: frozenset[str]
     """Names of the ConfigMaps that a pod mounts, or a StatefulSet's future pods would."""
     auth: AuthTokens | None = field(repr=False)
@@ -116,6 +117,7 @@ async def read_world(cluster: Cluster, pods: PodCalls, metadata: Metadata, *, ra
         generations=tuple(sorted(generations, key=lambda generation: generation.number)),
         addresses={(address.generation, address.index): address for _, address in existing},
         present={(each["kind"], each["metadata"]["name"]): each for each in (*sets, *configs, *shared)},
+        pods=tuple(pod_objects),
         mounted=frozenset(
             volume["configMap"]["name"]
             for spec in (*(pod["spec"] for pod in pod_objects), *(each["spec"]["template"]["spec"] for each in sets))

@@ -117,7 +117,17 @@ class Reconciler:
         memory.rates.keep(generation.number for generation in world.generations)
         self._tell_gate(gateway, world, token, reading)
         planned = plan(observation)
-        site = Site(gateway=gateway, spec=gateway.spec, world=world, settings=self._settings_of(gateway))
+        if not gauges_due and planned.status != memory.written:
+            # The status is written anyway, and gauges that were true a minute ago would only mislead beside it.
+            gauges_due = True
+            planned = plan(replace(observation, gauges_due=True))
+        site = Site(
+            gateway=gateway,
+            spec=gateway.spec,
+            world=world,
+            settings=self._settings_of(gateway),
+            token_version=token.version,
+        )
 
         async def refresh() -> None:
             await self._read_discord(gateway, token, fresh=True)

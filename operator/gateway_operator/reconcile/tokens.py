@@ -29,6 +29,8 @@ class BotToken:
     """None when the Secret could not be read."""
     value: str | None = field(default=None, repr=False)
     """The token, None when there is no usable one."""
+    version: str = ""
+    """The Secret's resourceVersion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ async def read_bot_token(cluster: Cluster, namespace: str, spec: Spec) -> BotTok
     data: Mapping[str, str] = manifest.get("data") or {}
     value = _decode(data.get(reference.key))
     observed = ObservedSecret(name=reference.name, exists=True, keys=tuple(sorted(data)), usable=value is not None)
-    return BotToken(observed=observed, value=value)
+    return BotToken(observed=observed, value=value, version=str(manifest["metadata"].get("resourceVersion", "")))
 
 
 async def read_auth(cluster: Cluster, namespace: str, gateway: str) -> AuthTokens | None:
