@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,10 @@ class Pod:
         """Send a signal and wait; the exit code."""
         assert self.process is not None
         if self.process.returncode is None:
-            self.process.send_signal(number)
+            # Not Process.send_signal: it polls the child first, and where the child has just ended the poll takes the exit
+            # status from asyncio's own waiting thread, which then reports 255 (CPython, subprocess.Popen.send_signal).
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
         code = await asyncio.wait_for(self.process.wait(), PATIENCE)
         if self._reading is not None:
             await self._reading
