@@ -126,8 +126,8 @@ class Pod:
         """Send a signal and wait; the exit code."""
         assert self.process is not None
         if self.process.returncode is None:
-            # Not Process.send_signal: it polls the child first, and where the child has just ended the poll takes the exit
-            # status from asyncio's own waiting thread, which then reports 255 (CPython, subprocess.Popen.send_signal).
+            # Not Process.send_signal: it polls the child first, and where the child has just ended the poll takes the
+            # exit status from asyncio's waiting thread, which then reports 255 (CPython, subprocess.Popen.send_signal).
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
         code = await asyncio.wait_for(self.process.wait(), PATIENCE)
