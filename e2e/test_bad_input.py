@@ -80,12 +80,12 @@ def test_an_unreachable_api_is_said_and_heals(scene: Scene) -> None:
 def test_a_field_without_support_is_named_and_what_runs_goes_on(scene: Scene) -> None:
     scene.apply_gateway()
     scene.wait_ready()
-    scene.patch('{"spec": {"storage": {"size": "1Gi"}}}')
+    scene.patch('{"spec": {"identify": {"gateURL": "http://gate"}}}')
     condition = scene.wait_condition("Ready", "False")
-    assert "spec.storage is not supported in this version" in condition["message"]
+    assert "spec.identify.gateURL is not supported in this version" in condition["message"]
     scene.load(50)
     scene.wait_events(50)
-    scene.patch('{"spec": {"storage": null}}')
+    scene.patch('{"spec": {"identify": {"gateURL": null}}}')
     scene.wait_ready()
     assert scene.status()["activeGeneration"] == 1
 

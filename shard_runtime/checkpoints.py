@@ -126,6 +126,7 @@ def _checkpoint(shard: int, session: SavedSession) -> contract.SessionCheckpoint
         sequence=session.sequence,
         guilds=session.guilds,
         started_at=session.started_at,
+        received=session.received,
     )
 
 
@@ -136,4 +137,5 @@ def _saved(session: contract.SessionCheckpoint) -> SavedSession:
         sequence=session.sequence,
         guilds=session.guilds,
         started_at=session.started_at,
+        received=session.received,
     )

@@ -288,6 +288,19 @@ class ShardState(enum.StrEnum):
     """Ended on purpose, or by a close code after which no further try is allowed (see ``problem``)."""
 
 
+class Gap(Wire, frozen=True, kw_only=True):
+    """Events of a shard that nobody has: Discord did not resume its session, and what came meanwhile is lost."""
+
+    sessions: int
+    """How many sessions were lost so, in the life of the generation."""
+    events: int
+    """How many events at least; Discord does not say what it has thrown away."""
+    at: int
+    """When the last one was lost."""
+    cause: str
+    """Why the last one was not resumed."""
+
+
 class ShardStatus(Wire, frozen=True, kw_only=True):
     id: int
     state: ShardState
@@ -303,6 +316,7 @@ class ShardStatus(Wire, frozen=True, kw_only=True):
     queued: int = 0
     identifies: int = 0
     resumes: int = 0
+    gap: Gap | None = None
     close_code: int | None = None
     problem: str | None = None
 
@@ -370,11 +384,16 @@ class PodStatus(Wire, frozen=True, kw_only=True):
     record_epoch: int
     shards: list[ShardStatus]
     queued: int = 0
+    stored: int = 0
+    """Of ``queued``, what is safely on disk."""
     oldest_seconds: float = 0.0
+    disk_problem: str | None = None
+    """Why the queue is not written to disk at the moment, as a sentence."""
     receiver: ReceiverStatus = ReceiverStatus()
     handover: HandoverStatus | None = None
     counters: dict[str, int] = {}
-    """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``."""
+    """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``,
+    ``lostSessions`` and ``lostEvents`` (see :class:`Gap`), ``spilled``; and ``dropped:<event name>:<reason>``."""
 
 
 # --- Checkpoints ------------------------------------------------------------------------------------------------------
@@ -393,6 +412,8 @@ class SessionCheckpoint(Wire, frozen=True, kw_only=True):
     """Up to here everything is acknowledged; what only the pod's own disk held is not counted."""
     guilds: int
     started_at: int
+    received: int = 0
+    """The last sequence that had come."""
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True):

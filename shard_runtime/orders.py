@@ -119,6 +119,8 @@ class WorkerStatus(Wire, frozen=True, kw_only=True, tag="status"):
     receiver: contract.ReceiverStatus
     handover: contract.HandoverStatus | None
     counters: dict[str, int]
+    stored: int = 0
+    disk_problem: str | None = None
 
 
 class Windows(Wire, frozen=True, kw_only=True, tag="windows"):

@@ -89,6 +89,7 @@ class Shard:
         )
         self._guilds = Guilds.restored(saved.guilds if saved else 0)
         self._started_at = saved.started_at if saved else None
+        self._received = saved.received if saved else 0
         self._connection: Inbound | None = None
         self._left: Inbound | None = None
         self._opening: asyncio.Task[WebSocket] | None = None
@@ -253,10 +254,11 @@ class Shard:
             case act.Resumed(session_id):
                 self._log("resumed", shard=shard, session=session_id, sequence=self._machine.sequence)
                 sink.session_resumed(shard, session_id)
-            case act.Lost(session_id):
-                self._log("session_lost", shard=shard, session=session_id)
+            case act.Lost(session_id, sequence, cause):
+                self._log("session_lost", shard=shard, session=session_id, cause=cause)
                 self._started_at = None
-                sink.session_lost(shard, session_id)
+                self._received = 0
+                sink.session_lost(shard, session_id, sequence, cause)
             case act.Stopped():
                 self._stopped()
 
@@ -356,6 +358,7 @@ class Shard:
             sequence=self._sink.watermark(machine.session_id) or 0,
             guilds=self._guilds.count,
             started_at=self._started_at,
+            received=max(self._received, machine.sequence),
         )
 
     def status(self) -> contract.ShardStatus:

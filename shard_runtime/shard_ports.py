@@ -23,8 +23,9 @@ class ShardSink(Protocol):
         of which this process knows nothing else than that it was saved."""
         ...
 
-    def session_lost(self, shard: int, session_id: str) -> None:
-        """The session is gone, and a new one will be identified."""
+    def session_lost(self, shard: int, session_id: str, sequence: int, cause: str) -> None:
+        """The session is gone, and a new one will be identified. *sequence* is the last one that came, *cause* why it
+        is gone, for a person."""
         ...
 
     def dispatch(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:
@@ -86,6 +87,8 @@ class SavedSession:
     """How many guilds the shard has."""
     started_at: int
     """When READY came, unix milliseconds."""
+    received: int = 0
+    """The last sequence that came: what lies after the watermark is lost if the session is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

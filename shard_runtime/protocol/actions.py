@@ -79,6 +79,10 @@ class Lost:
     """The session is gone; a new one will be identified."""
 
     session_id: str
+    sequence: int
+    """The last one that came."""
+    cause: str
+    """Why, for a person."""
 
 
 @dataclass(frozen=True, slots=True)

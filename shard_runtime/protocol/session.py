@@ -154,7 +154,7 @@ class SessionMachine:
             return []
         if now - since <= RESUME_PATIENCE_SECONDS:
             return []
-        return self._forget()
+        return self._forget(f"its resumes failed for {now - since:.0f} s")
 
     def connected(self, now: float) -> None:
         self._move(Input.CONNECTED)
@@ -328,7 +328,7 @@ class SessionMachine:
         actions = self._settle(PermitOutcome.REJECTED)
         if ending.close and self.phase not in (Phase.IDLE, Phase.CONNECTING):
             actions.append(Close(KEEP_SESSION))
-        gone = [] if ending.keeps_session else self._forget()
+        gone = [] if ending.keeps_session else self._forget(self._cause(by))
         self._backoff.ended(steady_seconds=None if self._steady_since is None else now - self._steady_since)
         if gone:
             self._backoff.cleared()  # a plain answer at last: what failed before was the session's fault
@@ -352,9 +352,15 @@ class SessionMachine:
         sent, self.identified_at = self.identified_at, None
         return [] if sent is None else [PermitSettled(outcome=outcome, sent_at=sent)]
 
-    def _forget(self) -> list[Action]:
-        session, self.session_id, self.resume_url, self.sequence = self.session_id, None, None, 0
+    def _cause(self, by: Input) -> str:
+        if by is Input.CLOSED_GONE:
+            return f"Discord closed it with {self.close_code}"
+        return "Discord answered that it is invalid" if by is Input.INVALID else by.value
+
+    def _forget(self, cause: str = "ended") -> list[Action]:
+        session, sequence = self.session_id, self.sequence
+        self.session_id, self.resume_url, self.sequence = None, None, 0
         self._resumes_may_work()
         self._on_main_url = False
         self._unreadable_at = None
-        return [] if session is None else [Lost(session_id=session)]
+        return [] if session is None else [Lost(session_id=session, sequence=sequence, cause=cause)]

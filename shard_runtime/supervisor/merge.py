@@ -48,7 +48,9 @@ def merged_status(
         record_epoch=epoch,
         shards=[shard for part in parts for shard in _shards(part)],
         queued=sum(status.queued for status in known),
+        stored=sum(status.stored for status in known),
         oldest_seconds=max((status.oldest_seconds for status in known), default=0.0),
+        disk_problem=next((status.disk_problem for status in known if status.disk_problem is not None), None),
         receiver=next(
             (status.receiver for status in known if not status.receiver.reachable), contract.ReceiverStatus()
         ),

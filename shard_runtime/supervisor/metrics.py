@@ -9,10 +9,14 @@ from shard_runtime import contract
 _COUNTERS = {
     "accepted": ("discord_gateway_events_accepted_total", "Dispatches taken over for delivery."),
     "acknowledged": ("discord_gateway_events_acknowledged_total", "Dispatches that the receiver acknowledged."),
-    "dropped": ("discord_gateway_events_dropped_total", "Dispatches dropped under a bound of the queue."),
     "deadLettered": ("discord_gateway_events_dead_lettered_total", "Dispatches that the receiver refused for good."),
     "maybeDuplicate": ("discord_gateway_events_maybe_duplicate_total", "Dispatches delivered marked maybeDuplicate."),
+    "spilled": ("discord_gateway_events_spilled_total", "Dispatches written to disk."),
+    "pauses": ("discord_gateway_reading_pauses_total", "Times that reading from Discord paused."),
+    "lostSessions": ("discord_gateway_sessions_lost_total", "Sessions that Discord did not resume."),
+    "lostEvents": ("discord_gateway_events_lost_total", "Dispatches known to be lost with a session, at least."),
 }
+_DROPPED = "dropped:"
 
 
 def render_metrics(status: contract.PodStatus, *, gateway: str) -> str:
@@ -39,9 +43,22 @@ def render_metrics(status: contract.PodStatus, *, gateway: str) -> str:
     for name in ("identifies", "resumes"):
         total = sum(getattr(shard, name) for shard in status.shards)
         lines += _family(f"discord_gateway_{name}_total", f"Sessions' {name}.", "counter", labels, total)
+    lines += _gauge("discord_gateway_queue_disk_events", "Dispatches of the queue on disk.", labels, status.stored)
+    failing = int(status.disk_problem is not None)
+    lines += _gauge("discord_gateway_queue_disk_failing", "Whether the queue cannot be written.", labels, failing)
+    lines += _dropped(status, labels)
     for key, (name, text) in _COUNTERS.items():
         lines += _family(name, text, "counter", labels, status.counters.get(key, 0))
     return "\n".join(lines) + "\n"
+
+
+def _dropped(status: contract.PodStatus, labels: Mapping[str, str]) -> Iterator[str]:
+    yield "# HELP discord_gateway_events_dropped_total Dispatches dropped under a bound, by name and reason."
+    yield "# TYPE discord_gateway_events_dropped_total counter"
+    found = {key: count for key, count in status.counters.items() if key.startswith(_DROPPED)}
+    for key, count in sorted(found.items()):
+        event, _, reason = key.removeprefix(_DROPPED).partition(":")
+        yield _sample("discord_gateway_events_dropped_total", {**labels, "event": event, "reason": reason}, count)
 
 
 def _gauge(name: str, text: str, labels: Mapping[str, str], value: float) -> Iterator[str]:

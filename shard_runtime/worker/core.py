@@ -45,6 +45,7 @@ from shard_runtime.siblings import Siblings
 from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
 from shard_runtime.worker.flow import Flow
+from shard_runtime.worker.gaps import Gaps
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
 from shard_runtime.worker.shards import Shards
@@ -110,7 +111,9 @@ class Worker:
             clock=clock,
             log=log,
             sessions_changed=self._sessions_changed,
+            lost=self._lost,
         )
+        self._gaps = Gaps(path=self._folder / "gaps.json", generation=config.generation, disk=disk, log=log)
         self._permits = PermitClient(
             config=config,
             pod_uid=begin.pod_uid,
@@ -167,6 +170,7 @@ class Worker:
             self._delivery.resume_session(session.session_id, session.sequence)
             watermark = self._delivery.watermark(session.session_id)  # what is on disk needs no replay
             self._saved[shard] = replace(session, sequence=watermark or session.sequence)
+            self._flow.received[session.session_id] = session.received
         self._old_side.restore()
         self._handover: contract.HandoverStatus | None = Takeover.finished(
             self._folder, disk, generation=config.generation
@@ -360,6 +364,9 @@ class Worker:
             self._look_at_memory()
             self._save()
 
+    def _lost(self, shard: int, cause: str, events: int) -> None:
+        self._gaps.note(shard, cause=cause, events=events, now=self._clock.unix_milliseconds())
+
     def _look_at_memory(self) -> None:
         memory = self._delivery.memory
         self._largest_memory = max(self._largest_memory, memory)
@@ -427,10 +434,13 @@ class Worker:
     def status(self) -> WorkerStatus:
         delivery = self._delivery
         counters = delivery.counters
-        counters["lostSessions"] = self._flow.lost_sessions
+        counters["lostSessions"] = self._gaps.sessions
+        counters["lostEvents"] = self._gaps.events
+        for (name, reason), count in delivery.dropped.items():
+            counters[f"dropped:{name}:{reason}"] = count
         return WorkerStatus(
             shards=[
-                msgspec.structs.replace(status, queued=delivery.queued_of(status.id))
+                msgspec.structs.replace(status, queued=delivery.queued_of(status.id), gap=self._gaps.of(status.id))
                 for status in self._shards.statuses()
             ],
             queued=delivery.queued,
@@ -438,4 +448,6 @@ class Worker:
             receiver=delivery.receiver,
             handover=self._takeover.status() if self._takeover is not None else self._handover,
             counters=counters,
+            stored=delivery.stored,
+            disk_problem=delivery.disk_problem,
         )

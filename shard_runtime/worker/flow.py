@@ -45,9 +45,12 @@ class Flow:
         clock: Clock,
         log: logging.Logger,
         sessions_changed: Callable[[], None],
+        lost: Callable[[int, str, int], None],
     ) -> None:
-        """*count*: of the generation's shards. *sessions_changed* is called when a session began or ended."""
+        """*count*: of the generation's shards. *sessions_changed* is called when a session began or ended; *lost* with
+        shard, cause and the least number of events when one was lost that the bot had."""
         self._sessions_changed = sessions_changed
+        self._lost = lost
         self._count = count
         self._delivery = delivery
         self._clock = clock
@@ -64,7 +67,8 @@ class Flow:
         self.active = False
         """Whether a new session is the bot's business, so that its READY is forwarded."""
         self._overflowed = False
-        self.lost_sessions = 0
+        self.received: dict[str, int] = {}
+        """By session from an earlier life of the process, the last sequence that had come."""
         self.dispatch: Dispatch = self._nowhere
         """:meth:`shard_runtime.shard.ShardSink.dispatch`."""
         self._choose()
@@ -219,17 +223,19 @@ class Flow:
     def session_resumed(self, shard: int, session_id: str) -> None:
         return  # the shard itself knows when it is being sent what it missed
 
-    def session_lost(self, shard: int, session_id: str) -> None:
+    def session_lost(self, shard: int, session_id: str, sequence: int, cause: str) -> None:
         self._sessions_changed()
-        self.lost_sessions += 1
         self._snapshots.pop(session_id, None)
+        received = self.received.pop(session_id, 0)
         if self._fence is not None:
             accepted = self._fence.pop(session_id, 0)
             missing = accepted - (self._delivery.watermark(session_id) or accepted)
             if missing > 0:
                 self._log.error("Shard %d lost its session with %d accepted events not delivered.", shard, missing)
+        elif self.active:
+            self._lost(shard, cause, max(0, received - sequence))
         else:
-            self._log.warning("Shard %d lost its session; what Discord sent meanwhile is gone.", shard)
+            self._log.warning("Shard %d lost its session (%s) before it was needed.", shard, cause)
         self._delivery.forget_session(session_id)
 
     def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:

@@ -24,6 +24,7 @@ class _Saved(contract.Wire, frozen=True, kw_only=True):
     sequence: int
     guilds: int
     started_at: int
+    received: int = 0
 
 
 class _File(contract.Wire, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class SessionFile:
                 sequence=saved.sequence,
                 guilds=saved.guilds,
                 started_at=saved.started_at,
+                received=saved.received,
             )
             for saved in file.sessions
             if saved.shard in wanted
@@ -80,6 +82,7 @@ class SessionFile:
                     sequence=session.sequence,
                     guilds=session.guilds,
                     started_at=session.started_at,
+                    received=session.received,
                 )
                 for shard, session in sessions.items()
             ],

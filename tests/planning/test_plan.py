@@ -425,10 +425,10 @@ def test_without_a_good_token_nothing_starts_and_what_runs_is_left_alone(
     [
         (None, ("spec.intents[0]: is wrong.",), "InvalidSpec", "spec.intents[0]: is wrong."),
         (
-            spec(16, storage={"size": "1Gi"}),
+            spec(16, identify={"gateURL": "http://gate"}),
             (),
             "Unsupported",
-            "spec.storage is not supported in this version; remove it.",
+            "spec.identify.gateURL is not supported in this version; remove it.",
         ),
     ],
     ids=["invalid", "unsupported"],

@@ -50,6 +50,19 @@ def test_the_wishes_of_a_spec_are_pinned() -> None:
     assert wishes(wanted) == Honoured(count=8, request_id="x", identify_hash="2417e31b63ab", layout_hash="a52024d06b44")
 
 
+def test_another_storage_is_another_layout() -> None:
+    hashes = [
+        layout_hash(spec(**more))
+        for more in (
+            {},
+            {"storage": {"size": "1Gi"}},
+            {"storage": {"size": "2Gi"}},
+            {"storage": {"size": "2Gi", "storageClassName": "fast"}},
+        )
+    ]
+    assert len(set(hashes)) == 4
+
+
 def test_the_hash_of_every_identify_option_is_pinned() -> None:
     wanted = spec(
         compression="none",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from gateway_operator.api.gateway import Metadata
-from gateway_operator.api.generation import ANNOTATION, Generation, from_annotation
+from gateway_operator.api.generation import ANNOTATION, Claim, Generation, from_annotation
 from gateway_operator.api.parse import parse_gateway
 from gateway_operator.api.spec import Spec
 from gateway_operator.resources.configmaps import forward_config_map, record_config_map, runtime_config
@@ -102,6 +103,30 @@ def test_the_signing_secret_is_mounted_where_there_is_one() -> None:
     plain = built()[1]["spec"]["template"]["spec"]
     assert "signing" not in {volume["name"] for volume in plain["volumes"]}
     assert revision(signed) != revision(spec())
+
+
+def test_a_generation_with_storage_has_a_volume_for_each_pod_and_keeps_it() -> None:
+    kept = msgspec.structs.replace(GENERATION, storage=Claim(size="5Gi", storage_class_name="fast"))
+    _, statefulset = generation_manifests(OWNER, spec(), kept, SETTINGS)
+    body = statefulset["spec"]
+    assert body["volumeClaimTemplates"] == [
+        {
+            "metadata": {"name": "state"},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "5Gi"}},
+                "storageClassName": "fast",
+            },
+        }
+    ]
+    assert body["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    pod = body["template"]["spec"]
+    assert "state" not in {volume["name"] for volume in pod["volumes"]}, "the StatefulSet adds it"
+    assert "/var/lib/discord-gateway" in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    _, other = generation_manifests(OWNER, spec(storage={"size": "9Gi"}), kept, SETTINGS)
+    assert other["spec"] == body, "a StatefulSet cannot change its claims: another storage is another generation"
+    plain = built()[1]["spec"]
+    assert "volumeClaimTemplates" not in plain and "persistentVolumeClaimRetentionPolicy" not in plain
 
 
 def test_pods_are_restricted_and_hold_no_credentials_for_kubernetes() -> None:

@@ -33,7 +33,7 @@ class RecordingSink:
     def session_resumed(self, shard: int, session_id: str) -> None:
         self.happened.append(("resumed", session_id))
 
-    def session_lost(self, shard: int, session_id: str) -> None:
+    def session_lost(self, shard: int, session_id: str, sequence: int, cause: str) -> None:
         self.happened.append(("lost", session_id))
 
     def dispatch(self, shard: int, session_id: str, sequence: int, names: list[str], payloads: list[bytes]) -> None:

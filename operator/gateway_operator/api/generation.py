@@ -21,6 +21,13 @@ GATEWAY_LABEL: Final = "discordgateway.dev/gateway"
 GENERATION_LABEL: Final = "discordgateway.dev/generation"
 
 
+class Claim(Wire, frozen=True, kw_only=True):
+    """The volume that each pod of a generation has; a StatefulSet cannot change it."""
+
+    size: str
+    storage_class_name: str | None = None
+
+
 class Generation(Wire, frozen=True, kw_only=True):
     """One generation as it was begun."""
 
@@ -44,6 +51,8 @@ class Generation(Wire, frozen=True, kw_only=True):
     large_threshold: int | None = None
     capabilities: int | None = None
     overlap_seconds: float = 10.0
+    storage: Claim | None = None
+    """None: the pods' state is gone with the pod."""
 
 
 def to_annotation(generation: Generation) -> str:

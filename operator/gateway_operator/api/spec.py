@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -175,10 +176,32 @@ class Handlers(Model):
     config_map_ref: ConfigMapKeyRef = Field(description="Where the source is.")
 
 
+QUANTITY: Final = re.compile("^[1-9][0-9]*(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)$")
+
+
+def _quantity(text: str) -> str:
+    if not QUANTITY.match(text):
+        raise ValueError(f'"{text}" is not a size; write a number with a unit, such as 10Gi.')
+    return text
+
+
 class Storage(Model):
     """A volume for each pod."""
 
-    size: str = Field(min_length=1, max_length=32, description="Size of the volume, such as 10Gi.")
+    model_config = ConfigDict(
+        alias_generator=wire_name,
+        json_schema_extra=with_rules(
+            rule(
+                f"self.size.matches('{QUANTITY.pattern}')",
+                "storage.size must be a number with a unit, such as 10Gi",
+                path=".size",
+            )
+        ),
+    )
+
+    size: Annotated[str, AfterValidator(_quantity)] = Field(
+        min_length=1, max_length=32, description="Size of the volume, such as 10Gi; the queue fills at most 80 % of it."
+    )
     storage_class_name: str | None = Field(default=None, max_length=253, description="Name of a StorageClass.")
 
 

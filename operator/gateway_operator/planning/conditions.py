@@ -18,6 +18,7 @@ from shard_runtime.contract import ShardState
 
 AUTHENTICATION_FAILED = 4004
 LONGEST = 2048
+EVENTS_LOST_SHOWN_SECONDS = 3600
 
 Said = tuple[ConditionStatus, str, str]
 """Status, reason, message."""
@@ -107,6 +108,13 @@ def _degraded(observation: Observation, decision: Decision, active: ObservedGene
     short = _budget_is_short(observation, active)
     if short is not None:
         return TRUE, "IdentifyBudgetExhausted", short
+    failing = [] if active is None else [status for status in answers(active) if status.disk_problem is not None]
+    if failing:
+        pods = listing([status.pod for status in failing])
+        return TRUE, "QueueNotOnDisk", f"Pods {pods} of the active generation: {failing[0].disk_problem}"
+    lost = None if active is None else _events_lost(observation, active)
+    if lost is not None:
+        return TRUE, "EventsLost", lost
     return FALSE, "AsExpected", ""
 
 
@@ -121,6 +129,21 @@ def _budget_is_short(observation: Observation, active: ObservedGeneration | None
     return (
         f"No session is started before {timestamp(discord.reset_at)}: the last {FLOOR} of {discord.total} session "
         f"starts are kept back, since Discord resets the token past them. Shards {listing(waiting)} wait."
+    )
+
+
+def _events_lost(observation: Observation, active: ObservedGeneration) -> str | None:
+    """Sessions that Discord did not resume lately; people must know, and the bot has had a new READY."""
+    since = observation.now - EVENTS_LOST_SHOWN_SECONDS * 1000
+    gaps = {shard.id: shard.gap for shard in shards(active) if shard.gap is not None and shard.gap.at > since}
+    if not gaps:
+        return None
+    last = max(gaps.values(), key=lambda gap: gap.at)
+    least = sum(gap.events for gap in gaps.values())
+    known = f" At least {least} of them had been received." if least else ""
+    return (
+        f"Shards {listing(sorted(gaps))} lost their sessions, the last at {timestamp(last.at)} ({last.cause}); what "
+        f"Discord sent meanwhile is lost.{known} The bot got a new READY and can rebuild."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_operator.api.generation import AUTOMATIC, SHARDING_REQUIRED, Generation
+from gateway_operator.api.generation import AUTOMATIC, SHARDING_REQUIRED, Claim, Generation
 from gateway_operator.api.intents import intent_bits
 from gateway_operator.api.spec import Spec
 from gateway_operator.planning.shards import layout
@@ -43,7 +43,7 @@ def new_generation(
     guilds: int | None = None,
 ) -> Generation:
     """Generation *number* as *spec* wants it now; *guilds* are those that the bot has."""
-    properties = spec.identify.properties
+    properties, storage = spec.identify.properties, spec.storage
     return Generation(
         number=number,
         epoch=epoch,
@@ -62,4 +62,5 @@ def new_generation(
         large_threshold=spec.identify.large_threshold,
         capabilities=spec.identify.capabilities,
         overlap_seconds=spec.reshard.overlap_seconds,
+        storage=None if storage is None else Claim(size=storage.size, storage_class_name=storage.storage_class_name),
     )

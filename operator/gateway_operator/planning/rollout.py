@@ -170,7 +170,7 @@ def _held(spec: Spec, generation: ObservedGeneration, pod: ObservedPod) -> str |
     if status is None:
         return None if pod.life is Life.FAILING else f"{name} does not answer; the rollout waits for it."
     behind = status.oldest_seconds >= YOUNG_SECONDS or (status.queued > 0 and not status.receiver.reachable)
-    if behind and spec.storage is None:
+    if behind and (generation.fixed is None or generation.fixed.storage is None):
         return f"{name} has a backlog and no volume to keep it on; the rollout waits until it is delivered."
     hasty = hastiest(status.shards, pod.rates)
     if hasty is None:

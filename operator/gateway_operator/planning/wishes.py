@@ -45,14 +45,16 @@ def identify_hash(spec: Spec) -> str:
 
 
 def layout_hash(spec: Spec) -> str:
-    """Hash of how shards lie over pods and workers, without their count."""
-    shards = spec.shards
+    """Hash of how shards lie over pods and workers, without their count, and of the pods' volumes."""
+    shards, storage = spec.shards, spec.storage
     return _hash(
         {
             "first": shards.first,
             "last": shards.last,
             "perWorker": shards.per_worker,
             "workersPerPod": shards.workers_per_pod,
+            "storage": None if storage is None else storage.size,
+            "storageClassName": None if storage is None else storage.storage_class_name,
         }
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway_operator.api.gateway import Metadata
+from gateway_operator.api.generation import Generation
 from gateway_operator.api.spec import Spec
 from gateway_operator.resources.naming import (
     auth_name,
@@ -18,6 +19,7 @@ from shard_runtime.contract import RUNTIME_PORT
 UID: Final = 65532
 CONFIG_DIR: Final = "/etc/discord-gateway"
 STATE_DIR: Final = "/var/lib/discord-gateway"
+STATE_VOLUME: Final = "state"
 
 # A pod of 100 idle shards was measured well below this; a limit on CPU would only throttle heartbeats.
 DEFAULT_RESOURCES: Final[dict[str, Any]] = {
@@ -32,9 +34,9 @@ DEFAULT_SPREAD: Final[list[dict[str, Any]]] = [
 """A node or a zone that is lost takes as few shards of a generation along as may be."""
 
 
-def pod_template(owner: Metadata, spec: Spec, generation: int, *, config: str, image: str) -> dict[str, Any]:
-    """The template; *config* is the name of the generation's ConfigMap."""
-    template = spec.template
+def pod_template(owner: Metadata, spec: Spec, fixed: Generation, *, config: str, image: str) -> dict[str, Any]:
+    """The template of the generation *fixed*; *config* is the name of its ConfigMap."""
+    template, generation = spec.template, fixed.number
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -47,7 +49,7 @@ def pod_template(owner: Metadata, spec: Spec, generation: int, *, config: str, i
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(spec, image)],
-        "volumes": _volumes(owner, spec, config),
+        "volumes": _volumes(owner, spec, fixed, config),
     }
     if template.image_pull_secrets:
         pod["imagePullSecrets"] = [secret.manifest() for secret in template.image_pull_secrets]
@@ -100,7 +102,7 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
                 {"name": name, "mountPath": f"{CONFIG_DIR}/{name}", "readOnly": True}
                 for name in ("config", "record", "forward", "token", "auth", *_optional_mounts(spec))
             ),
-            {"name": "state", "mountPath": STATE_DIR},
+            {"name": STATE_VOLUME, "mountPath": STATE_DIR},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -117,7 +119,7 @@ def _probe(path: str) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5}
 
 
-def _volumes(owner: Metadata, spec: Spec, config: str) -> list[dict[str, Any]]:
+def _volumes(owner: Metadata, spec: Spec, fixed: Generation, config: str) -> list[dict[str, Any]]:
     token, signing = spec.token_secret_ref, spec.forward.signing_secret_ref
     return [
         {"name": "config", "configMap": {"name": config}},
@@ -126,7 +128,7 @@ def _volumes(owner: Metadata, spec: Spec, config: str) -> list[dict[str, Any]]:
         _one_key("token", token.name, token.key, path="token"),
         *([] if signing is None else [_one_key("signing", signing.name, signing.key, path="secret")]),
         {"name": "auth", "secret": {"secretName": auth_name(owner.name), "defaultMode": 0o440}},
-        {"name": "state", "emptyDir": {}},
+        *([{"name": STATE_VOLUME, "emptyDir": {}}] if fixed.storage is None else []),  # else the StatefulSet adds it
         {"name": "tmp", "emptyDir": {}},
     ]
 

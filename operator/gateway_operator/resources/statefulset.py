@@ -20,7 +20,7 @@ from gateway_operator.resources.naming import (
     object_metadata,
     statefulset_name,
 )
-from gateway_operator.resources.pods import pod_template
+from gateway_operator.resources.pods import STATE_VOLUME, pod_template
 from gateway_operator.resources.settings import RuntimeSettings
 from shard_runtime.contract import RuntimeConfig, encode
 
@@ -42,7 +42,7 @@ def statefulset(
     would lose events. ``Parallel``: pods do not wait for each other, the identify gate orders what must be ordered.
     Each pod carries the revision of the template that it was made of.
     """
-    template = pod_template(owner, spec, generation.number, config=config_map_name(owner, config), image=image)
+    template = pod_template(owner, spec, generation, config=config_map_name(owner, config), image=image)
     made_of = revision(template, config)
     template["metadata"].setdefault("annotations", {})[REVISION_ANNOTATION] = made_of
     return {
@@ -62,7 +62,24 @@ def statefulset(
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": generation_selector(owner.name, generation.number)},
             "template": template,
+            **_claims(generation),
         },
+    }
+
+
+def _claims(generation: Generation) -> dict[str, Any]:
+    """A volume for each pod, deleted with the StatefulSet: the numbers of generations are never used again."""
+    if generation.storage is None:
+        return {}
+    claim: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": generation.storage.size}},
+    }
+    if generation.storage.storage_class_name is not None:
+        claim["storageClassName"] = generation.storage.storage_class_name
+    return {
+        "volumeClaimTemplates": [{"metadata": {"name": STATE_VOLUME}, "spec": claim}],
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
     }
 
 
