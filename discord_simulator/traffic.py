@@ -29,6 +29,7 @@ from discord_simulator.gateway import Gateway
 from discord_simulator.guilds import Guild
 
 _STEP: Final = 0.005
+_STEADY_PACE: Final = 0.2
 _USERS: Final = 8
 _DIRECT_USERS: Final = 32
 
@@ -63,6 +64,10 @@ class Load(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """That an event with a repeating body comes as a burst."""
     burst_events: int = 10
     burst_seconds: float = 0.1
+    constant_guilds: float = 0.0
+    """Part of the guilds in which every event has a body that repeats; always the same guilds."""
+    steady_guilds: int = 0
+    """So many of those have, besides, a reaction switched on and off five times a second, on top of ``rate``."""
 
 
 class Traffic:
@@ -78,7 +83,8 @@ class Traffic:
         self._owed = 0.0
         self._last_step = 0.0
         self._ends = 0.0
-        self._weighted_for: tuple[int, float] | None = None
+        self._weighted_for: tuple[int, float, float] | None = None
+        self._constant: set[int] = set()
         self._guilds: list[Guild] = []
         self._activity: list[float] = []
         self._reacted: set[tuple[int, int]] = set()
@@ -108,6 +114,8 @@ class Traffic:
         self._last_step = now
         self._ends = now + (load.seconds if load.seconds is not None else float("inf"))
         self._plan(self._turn)
+        if load.steady_guilds:
+            self._toggle(self._turn)
 
     def _plan(self, turn: int) -> None:
         assert self.load is not None
@@ -130,8 +138,18 @@ class Traffic:
             return
         self._plan(turn)
 
+    def _toggle(self, turn: int) -> None:
+        load = self.load
+        if turn != self._turn or load is None:
+            return
+        self._weigh_guilds(load)
+        steady = [guild for guild in self._guilds if guild.id in self._constant][: load.steady_guilds]
+        for guild in steady:
+            self._reaction(guild)
+        self._gateway.schedule.after(_STEADY_PACE, lambda: self._toggle(turn))
+
     def _make(self, events: int, load: Load) -> None:
-        self._weigh_guilds(load.sigma)
+        self._weigh_guilds(load)
         if not self._guilds or events <= 0:
             return
         self._timestamp = iso_timestamp(self._gateway.now())
@@ -141,6 +159,8 @@ class Traffic:
             if load.events is not None and self.made >= load.events:
                 return
             self.made += 1
+            if guild.id in self._constant and name not in self._bursting:
+                name = "WEBHOOKS_UPDATE"
             make = self._makers[name]
             make(guild)
             if name in self._bursting and self._random.random() < load.burst_probability:
@@ -162,9 +182,9 @@ class Traffic:
         if self._gateway.roster.get(guild.id) is guild and guild.available:
             make(guild)
 
-    def _weigh_guilds(self, sigma: float) -> None:
+    def _weigh_guilds(self, load: Load) -> None:
         """Give every guild its activity, anew when guilds have come or gone. A guild keeps its activity for life."""
-        version = (self._gateway.roster.version, sigma)
+        version = (self._gateway.roster.version, load.sigma, load.constant_guilds)
         if self._weighted_for == version:
             return
         self._weighted_for = version
@@ -172,8 +192,11 @@ class Traffic:
         weights = []
         for guild in self._guilds:
             # The generator's own random source would give another activity at each change; the id gives the same.
-            weights.append(_lognormal(guild.id, sigma))
+            weights.append(_lognormal(guild.id, load.sigma))
         self._activity = list(accumulate(weights))
+        self._constant = {
+            guild.id for guild in self._guilds if Random(f"{guild.id} constant").random() < load.constant_guilds
+        }
 
     def _message(self, guild: Guild) -> None:
         gateway = self._gateway

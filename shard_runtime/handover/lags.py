@@ -30,7 +30,7 @@ FEW_SAMPLES: Final = 20
 PROFILE_SAMPLES: Final = 30
 """Fewest samples between two sessions from which anything is concluded about their mean."""
 _BIN_MILLISECONDS: Final = 1000
-_TOGETHER_MILLISECONDS: Final = 500
+_TOGETHER_MILLISECONDS: Final = 300
 """Events so close to each other count as one: what delays one delays the others behind it."""
 _SMALLEST_SIGMA: Final = 10.0
 

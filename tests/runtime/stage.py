@@ -68,6 +68,7 @@ class Pod:
             "DISCORD_GATEWAY_HOST": "127.0.0.1",
             "DISCORD_GATEWAY_PORT": "0",
             "DISCORD_GATEWAY_GRACE_SECONDS": "5",
+            **self.stage.environment,
         }
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "shard_runtime", env=environment, stderr=asyncio.subprocess.PIPE
@@ -146,6 +147,9 @@ class Stage:
     pods: list[Pod] = field(default_factory=list)
     permits: list[contract.PermitRequest] = field(default_factory=list)
     results: list[contract.PermitResult] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    """More of it for the pods."""
+    overlap_seconds: float = 10.0
 
     def generation(
         self, number: int, *, count: int, pods: int, workers: int = 1, predecessor: contract.Predecessor | None = None
@@ -155,6 +159,12 @@ class Stage:
         layout = contract.ShardLayout(
             count=count, first=0, last=count - 1, per_worker=per_worker, workers_per_pod=workers
         )
+        return self.generation_of(number, layout, predecessor=predecessor)
+
+    def generation_of(
+        self, number: int, layout: contract.ShardLayout, *, predecessor: contract.Predecessor | None = None
+    ) -> list[Pod]:
+        """Write the mounts of a generation."""
         config = contract.RuntimeConfig(
             namespace="default",
             gateway="bot",
@@ -165,6 +175,7 @@ class Stage:
             intents=INTENTS,
             operator_url=self.gate,
             pod_url=f"file:{self.folder}/pods.json",
+            overlap_seconds=self.overlap_seconds,
         )
         self.write(number, "config/config.json", contract.encode(config))
         self.write(
@@ -172,7 +183,7 @@ class Stage:
         )
         self.write(number, "token/token", TOKEN.encode())
         self.write(number, "auth/operator", OPERATOR.encode())
-        made = [Pod(self, number, index) for index in range(pods)]
+        made = [Pod(self, number, index) for index in range(layout.pods)]
         self.pods += made
         return made
 
@@ -201,6 +212,10 @@ class Stage:
     async def counters(self) -> dict[str, Any]:
         async with self.http.get(f"{self.simulator}/control/truth?summary=1") as answer:
             return dict((await answer.json())["counters"])
+
+    async def summary(self) -> dict[str, Any]:
+        async with self.http.get(f"{self.simulator}/control/truth?summary=1") as answer:
+            return dict(await answer.json())
 
     async def settled_verdict(self) -> Verdict:
         """The verdict once everything sent has been delivered, or as it stands when patience ends."""

@@ -99,6 +99,25 @@ def test_guilds_are_unequally_active_and_stay_so_when_others_join(make_world):
     assert busiest()[0] == guild
 
 
+def test_some_guilds_have_only_bodies_that_repeat(make_world):
+    world = make_world(guilds=40)
+    client = world.ready([0, 1], intents=ALL)
+    world.control("POST", "/control/load", {"rate": 500, "seconds": 4, "constantGuilds": 0.3, "steadyGuilds": 2})
+    world.run(5)
+    names: dict[str, Counter[str]] = {}
+    for p in client.dispatches():
+        if p["t"] != "GUILD_CREATE" and p["d"].get("guild_id"):
+            names.setdefault(p["d"]["guild_id"], Counter())[p["t"]] += 1
+    constant = {guild for guild, counts in names.items() if not counts.keys() & {"MESSAGE_CREATE", "TYPING_START"}}
+    assert 4 <= len(constant) <= 22
+    reactions = {
+        guild: counts["MESSAGE_REACTION_ADD"] + counts["MESSAGE_REACTION_REMOVE"]
+        for guild, counts in names.items()
+        if guild in constant
+    }
+    assert sum(count >= 20 for count in reactions.values()) >= 2, "five a second for four seconds"
+
+
 def test_one_seed_gives_one_run(make_world):
     def run() -> list[str]:
         world = make_world(guilds=10)
