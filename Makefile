@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,7 +40,11 @@ types: install
 unit: install conformance-python
 	@$(VENV)/bin/pytest
 
-verify: conformance ## the tests that take long or need more than Python
+verify: conformance reshards ## the tests that take long or need more than Python
+
+reshards: install ## 50 reshards of real pods under load, one after another; about 15 minutes
+	@RESHARDS=50 RESHARD_RATE=$${RESHARD_RATE:-1500} RESHARD_GUILDS=$${RESHARD_GUILDS:-2000} $(VENV)/bin/pytest tests/reshard
+	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --timeout 900
 
 # The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.
 conformance: install conformance-python conformance-node conformance-rust ## five gateway libraries, unmodified, through every fault; wants Node and Cargo

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from shard_runtime import contract
 from shard_runtime.delivery import Delivery, Origin
+from shard_runtime.handover.keys import Place
 from shard_runtime.handover.window import Window
 from shard_runtime.ports import FrameListener, Response, WebSocket
 
@@ -70,7 +71,7 @@ async def measure(*, window: Window | None) -> tuple[float, float]:
             payload = payloads[sent % 1000]
             delivery.accept(shard, sessions[shard], sent // SHARDS + 1, "MESSAGE_CREATE", payload)
             if window is not None:
-                window.record(sent % 1000 << 22, "MESSAGE_CREATE", payload, sent)
+                window.record(Place(sent % 1000 << 22), "MESSAGE_CREATE", payload, sent)
             sent += 1
         accepting += time.process_time() - before
         await asyncio.sleep(0)
