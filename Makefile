@@ -41,9 +41,10 @@ unit: install conformance-python
 	@$(VENV)/bin/pytest
 
 verify: conformance reshards ## the tests that take long or need more than Python
+	@$(VENV)/bin/pytest -m verify --ignore tests/reshard
 
-reshards: install ## 50 reshards of real pods under load, one after another; about 15 minutes
-	@RESHARDS=50 RESHARD_RATE=$${RESHARD_RATE:-1500} RESHARD_GUILDS=$${RESHARD_GUILDS:-2000} $(VENV)/bin/pytest tests/reshard
+reshards: install ## 50 reshards of real pods under load, one after another
+	@$(VENV)/bin/pytest -m verify tests/reshard
 	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --timeout 900
 
 # The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.

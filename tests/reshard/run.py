@@ -20,8 +20,8 @@ from runtime.stage import Pod, Stage, eventually, record
 from discord_simulator.verdict import Verdict, fetch_verdict
 from shard_runtime import contract
 
-OVERLAP_SECONDS = 5.0
-AFTER_SECONDS = 2.0
+OVERLAP_SECONDS = 4.0
+AFTER_SECONDS = 1.0
 """How long the load goes on after the handover is complete."""
 
 
