@@ -12,6 +12,7 @@ from gateway_operator.cluster.port import Cluster
 from gateway_operator.discord_api import DiscordApi
 from gateway_operator.identify.clients import GateClients
 from gateway_operator.identify.server import GateRoutes
+from gateway_operator.identify.shared import SharedGate
 from gateway_operator.planning.actions import Plan
 from gateway_operator.ports import Chance, Clock, HttpClient
 from gateway_operator.reconcile.act import Actor
@@ -74,7 +75,7 @@ class ControlPlane:
         return cls(
             fleet=fleet,
             clients=clients,
-            gate=GateRoutes(clients=clients, on_refused=fleet.wake),
+            gate=GateRoutes(clients=clients, on_refused=fleet.wake, shared=SharedGate(http)),
             checkpoints=CheckpointRoutes(
                 clock=clock, authenticated=clients.gateway_of, beginning=lambda: clients.beginning
             ),

@@ -163,7 +163,6 @@ def test_a_value_of_an_object_is_not_shown() -> None:
 
 
 USES = {
-    "spec.identify.gateURL": {"identify": {"gateURL": "http://gate"}},
     "spec.handlers": {"handlers": {"configMapRef": {"name": "h", "key": "h.py"}}},
 }
 

@@ -53,7 +53,7 @@ def dgw(capsys: pytest.CaptureFixture[str]) -> Dgw:
         (GATEWAY.replace("http://127.0.0.1:9/events", "ftp://x"), "starts with http:// or https://"),
         (GATEWAY + "  shards: {count: -1}\n", "spec.shards.count: -1 must be at least 0."),
         (GATEWAY + "  compression: lz4\n", "spec.compression"),
-        (GATEWAY + "  identify: {gateURL: 'http://gate'}\n", "spec.identify.gateURL is not supported in this version"),
+        (GATEWAY + "  identify: {gateURL: 'gate:80'}\n", '"gate:80" is not a URL that starts with http:// or https://'),
         (GATEWAY + "---" + GATEWAY, "document 2: DiscordGateway default/bot stands in the file twice."),
         (
             GATEWAY + "---\nkind: Secret\nmetadata: {name: bot}\ndata: {token: '%%'}\n",

@@ -14,7 +14,8 @@ from gateway_operator.http_client import AiohttpClient
 from gateway_operator.identify.clients import BEGINNING_SECONDS, MOUNT_LAG_SECONDS, GateClient, GateClients
 from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS, Limits
 from gateway_operator.identify.relay import Relay
-from gateway_operator.identify.server import GateRoutes
+from gateway_operator.identify.server import NO_GATE_HERE, GateRoutes
+from gateway_operator.identify.shared import SharedGate, gate_key
 from gateway_operator.web.metrics import Metric
 from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
 
@@ -42,6 +43,9 @@ CLIENT = GateClient(
     target=2,
     reserve=100,
 )
+
+
+TOKEN = "the.bot.token"
 
 
 @dataclass
@@ -218,6 +222,100 @@ async def test_without_a_leader_pods_come_again(two: Two) -> None:
     assert (await two.standby.ask())[0] == 429, "it leads now, and its gate is silent at first"
 
 
+@pytest.fixture
+async def elsewhere(gate: Gate) -> AsyncIterator[Gate]:
+    """An operator in another cluster, whose gateway has the same bot and names the gate's operator."""
+    gate.clients.put(replace(CLIENT, gate_key=gate_key(TOKEN)))
+    clients = GateClients(clock=gate.clock, incarnation="elsewhere", silent=False)
+    clients.put(
+        replace(CLIENT, namespace="far", gateway="part", uid="uid-2", gate_url=gate.url, gate_key=gate_key(TOKEN))
+    )
+    refused: list[tuple[str, str]] = []
+    async with AiohttpClient() as http:
+        routes = GateRoutes(clients=clients, on_refused=lambda *key: refused.append(key), shared=SharedGate(http))
+        surface = Surface(ready=lambda: True, metrics=list, routes=routes.routes())
+        url = f"http://127.0.0.1:{await surface.start('127.0.0.1', 0)}"
+        yield replace(gate, url=url, clients=clients, refused=refused)
+        await surface.stop()
+
+
+async def test_operators_that_share_a_gate_share_its_buckets(gate: Gate, elsewhere: Gate) -> None:
+    far: dict[str, Any] = {"namespace": "far", "gateway": "part"}
+    status, first = await elsewhere.ask(shard=0, **far)
+    assert (status, first.id) == (200, "t-1"), "the permit is the other operator's"
+    assert (await gate.ask(shard=2))[0] == 429, "bucket 0 of two"
+    assert (await gate.ask(shard=1))[0] == 200
+    assert (await elsewhere.ask(shard=3, **far))[0] == 429
+    assert await elsewhere.tell(first.id, PermitOutcome.READY) == 204
+    gate.clock.seconds += WINDOW_SECONDS
+    assert (await elsewhere.ask(shard=2, **far))[0] == 429, "the other's shard 2 was first to line up"
+    assert (await gate.ask(shard=2))[0] == 200
+    assert elsewhere.clients.permits == 0
+
+
+async def test_a_reshard_elsewhere_keeps_the_reserve_and_recovery_does_not(gate: Gate, elsewhere: Gate) -> None:
+    now = gate.clock.seconds + 1
+    few = Limits(total=1000, remaining=100, reset_at=now + 9e4, max_concurrency=2, read_at=now)
+    gate.clients.limits_read("app", few)
+    far: dict[str, Any] = {"namespace": "far", "gateway": "part"}
+    assert (await elsewhere.ask(generation=2, **far))[0] == 429
+    assert (await elsewhere.ask(generation=1, **far))[0] == 200
+
+
+async def test_without_the_bots_token_there_is_no_permit_from_elsewhere(gate: Gate, elsewhere: Gate) -> None:
+    far: dict[str, Any] = {"namespace": "far", "gateway": "part"}
+    part = elsewhere.clients.get("far", "part")
+    assert part is not None
+    elsewhere.clients.put(replace(part, gate_key=gate_key("another token")))
+    status, wait = await elsewhere.ask(**far)
+    assert (status, wait.reason) == (429, NO_GATE_HERE)
+    status, _ = await gate.post("/v1/gate/permits", b"{}", "the-bearer")
+    assert status == 401, "a pod's token is no operator's"
+    status, _ = await gate.post("/v1/gate/permits", b"{}", "")
+    assert status == 401
+    # A gateway whose gate is elsewhere is no gate for others.
+    gate.clients.put(replace(CLIENT, gate_key=gate_key(TOKEN), gate_url="http://127.0.0.1:1"))
+    elsewhere.clients.put(replace(part, gate_key=gate_key(TOKEN)))
+    assert (await elsewhere.ask(**far))[0] == 429
+    assert gate.clients.permits == 0
+
+
+async def test_while_the_shared_gate_is_away_pods_wait(elsewhere: Gate) -> None:
+    far: dict[str, Any] = {"namespace": "far", "gateway": "part"}
+    part = elsewhere.clients.get("far", "part")
+    assert part is not None
+    elsewhere.clients.put(replace(part, gate_url="http://127.0.0.1:1"))
+    status, wait = await elsewhere.ask(**far)
+    assert status == 429
+    assert wait.reason.startswith("The shared identify gate cannot be reached: 127.0.0.1:1")
+    assert await elsewhere.tell("t-1", PermitOutcome.READY) == 503, "told again until it is known"
+
+
+async def test_a_token_that_is_refused_elsewhere_stops_that_gateway_alone(gate: Gate, elsewhere: Gate) -> None:
+    far: dict[str, Any] = {"namespace": "far", "gateway": "part"}
+    _, permit = await elsewhere.ask(**far)
+    elsewhere.clock.seconds += MOUNT_LAG_SECONDS
+    assert await elsewhere.tell(permit.id, PermitOutcome.TOKEN_REFUSED) == 204
+    assert elsewhere.refused == [("far", "part")]
+    assert (await elsewhere.ask(shard=1, **far))[0] == 409
+    assert gate.refused == []
+    assert (await gate.ask(shard=1))[0] == 200
+
+
+async def test_a_token_that_is_refused_here_is_not_tried_from_elsewhere(gate: Gate, elsewhere: Gate) -> None:
+    _, permit = await gate.ask()
+    gate.clock.seconds += MOUNT_LAG_SECONDS
+    await gate.tell(permit.id, PermitOutcome.TOKEN_REFUSED)
+    status, problem = await elsewhere.ask(shard=1, namespace="far", gateway="part")
+    assert (status, "4004" in problem.error) == (409, True)
+
+
+async def test_a_shared_gate_that_does_not_know_the_bot_yet_asks_to_come_again(gate: Gate, elsewhere: Gate) -> None:
+    gate.clients.put(replace(CLIENT, gate_key=gate_key(TOKEN), application=None))
+    status, wait = await elsewhere.ask(namespace="far", gateway="part")
+    assert (status, wait.reason) == (429, "Discord has not said yet whose token it is.")
+
+
 async def test_nonsense_is_refused_with_a_sentence(gate: Gate) -> None:
     for path in ("/v1/permits", "/v1/permits/t-1/result"):
         for body in (b"", b"{", b"[]", b'{"shard": "0"}', b"\xff"):
@@ -238,3 +336,22 @@ async def test_probes_and_metrics_need_no_token(gate: Gate) -> None:
 async def test_many_pods_at_once_get_one_permit_a_bucket(gate: Gate) -> None:
     answers = await asyncio.gather(*(gate.ask(shard=shard) for shard in range(40)))
     assert sorted(status for status, _ in answers) == [200] * 2 + [429] * 38
+
+
+async def test_a_pass_tells_the_gate_whose_gate_to_ask_even_when_the_spec_cannot_be_read(world: World) -> None:
+    world.apply(identify={"gateURL": "http://gate.test:8080"})
+    plane = world.operator()
+    await world.passes(plane.fleet.reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    told = plane.clients.get("default", "bot")
+    assert told is not None
+    assert (told.gate_url, told.gate_key) == ("http://gate.test:8080", gate_key(TOKEN))
+    assert told.uid == world.gateway()["metadata"]["uid"]
+    world.apply(identify={"gateURL": "http://gate.test:8080"}, intents=["GUILD_MESAGES"])
+    await world.passes(plane.fleet.reconciler, seconds=5)
+    assert world.condition("Ready")[:2] == ("False", "InvalidSpec")
+    assert plane.clients.get("default", "bot") == told
+    fresh = world.operator()
+    await world.passes(fresh.fleet.reconciler, seconds=2)
+    told = fresh.clients.get("default", "bot")
+    assert told is not None
+    assert told.gate_url == "http://gate.test:8080", "or a new operator would give permits of a gate of its own"

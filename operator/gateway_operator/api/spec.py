@@ -75,7 +75,8 @@ class Identify(Model):
     gate_url: Annotated[str, AfterValidator(one_of_schemes("http", "https"))] | None = Field(
         default=None,
         max_length=2048,
-        description="The operator whose identify gate is shared with this one.",
+        description="URL of the operator whose identify gate gives this gateway's permits, where one bot's shards lie "
+        "in several clusters. It has a gateway of the same bot, with the same token and without a gateURL.",
     )
 
 

@@ -12,7 +12,6 @@ from typing import Final
 from gateway_operator.api.spec import Spec
 
 UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
-    ("spec.identify.gateURL", lambda spec: spec.identify.gate_url is not None, "remove it"),
     ("spec.handlers", lambda spec: spec.handlers is not None, "remove it"),
 )
 """Path, whether a spec uses it, and what to write instead."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -33,6 +34,8 @@ BEGINNING_SECONDS: Final = 30.0
 MOUNT_LAG_SECONDS: Final = 90.0
 """A pod may use a token this long after the Secret holds another one: mounts follow within 75 s."""
 
+_NOT_KNOWN_YET: Final = PermitWait(retry_after_milliseconds=1000, reason="Discord has not said yet whose token it is.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateClient:
@@ -52,6 +55,12 @@ class GateClient:
     """Session starts that a reshard must leave."""
     stopped: str | None = None
     """Why no session may be started, whatever the gate says."""
+    uid: str = ""
+    """The resource's uid."""
+    gate_url: str | None = None
+    """The operator whose gate gives the permits; None: this one."""
+    gate_key: str = field(default="", repr=False)
+    """What operators authenticate with that share the gate of the gateway's bot; empty while there is no token."""
 
 
 class GateClients:
@@ -90,7 +99,7 @@ class GateClients:
         key = (client.namespace, client.gateway)
         before = self._clients.get(key)
         if before is not None and not client.bot_token:  # not readable just now, which is no change
-            client = replace(client, bot_token=before.bot_token)
+            client = replace(client, bot_token=before.bot_token, gate_key=before.gate_key)
         if before is not None and before.bot_token and before.bot_token != client.bot_token:
             log.info("%s: the Secret holds another bot token", client.gateway)
             self._token_changed[key] = self._clock.monotonic()
@@ -126,13 +135,33 @@ class GateClients:
                 found = client
         return found
 
+    def result_of(self, permit_id: str, result: PermitResult, namespace: str, gateway: str) -> bool:
+        """Take note of what became of a permit of this gate; False when it is not known to be that gateway's."""
+        return self._gate.result(self._clock.monotonic(), permit_id, result, namespace=namespace, gateway=gateway)
+
+    def sharing(self, key: str) -> GateClient | None:
+        """The gateway whose gate is here, and for whose bot another operator that has its token asks with *key*."""
+        found = None
+        for client in self._clients.values():
+            own = client.gate_key and client.gate_url is None
+            if own and hmac.compare_digest(client.gate_key.encode(), key.encode(errors="surrogateescape")):
+                found = client if found is None or found.application is None else found
+        return found
+
+    def admit_shared(self, client: GateClient, ask: Callable[[str], Ask]) -> Ask | PermitWait | Refused:
+        """The same as :meth:`admit` for another operator's pod; *client* is our gateway of the same bot."""
+        if client.application is None:
+            return _NOT_KNOWN_YET
+        refused = self._gate.stopped(client.namespace, client.gateway)  # of the token that the other one has too
+        return ask(client.application) if refused is None else Refused(reason=refused)
+
     def gateway_of(self, bearer: str) -> tuple[str, str] | None:
         """Namespace and name of the gateway whose bearer token it is."""
         client = self.authenticated(bearer)
         return None if client is None else (client.namespace, client.gateway)
 
-    def request(self, client: GateClient, wish: PermitRequest) -> Answer:
-        """Give a permit, or say why not (:class:`Refused`) or when to ask again."""
+    def admit(self, client: GateClient, wish: PermitRequest) -> Ask | PermitWait | Refused:
+        """What to ask the gate for, or why it is not asked."""
         if wish.generation == client.active:
             urgency = Urgency.RECOVERY
         elif wish.generation == client.target:
@@ -142,20 +171,25 @@ class GateClients:
         if client.stopped is not None:
             return Refused(reason=client.stopped)
         if client.application is None:
-            return PermitWait(retry_after_milliseconds=1000, reason="Discord has not said yet whose token it is.")
-        ask = Ask(
+            return _NOT_KNOWN_YET
+        refused = self._gate.stopped(client.namespace, client.gateway)
+        if refused is not None:
+            return Refused(reason=refused)
+        return Ask(
             application=client.application,
             key=ShardKey(client.namespace, client.gateway, wish.generation, wish.shard),
             pod_uid=wish.pod_uid,
             urgency=urgency,
             reserve=client.reserve,
         )
+
+    def ask(self, ask: Ask) -> Answer:
+        """A permit, or why not (:class:`Refused`) or when to ask again."""
         answer = self._gate.request(self._clock.monotonic(), ask)
         if isinstance(answer, Permit):
             self.permits += 1
-            log.debug(
-                "%s: permit %s for shard %d of generation %d", client.gateway, answer.id, wish.shard, wish.generation
-            )
+            key = ask.key
+            log.debug("%s: permit %s for shard %d of generation %d", key.gateway, answer.id, key.shard, key.generation)
         return answer
 
     def result(self, client: GateClient, permit_id: str, result: PermitResult) -> bool:
@@ -165,9 +199,12 @@ class GateClients:
         if result.outcome is PermitOutcome.TOKEN_REFUSED and self._clock.monotonic() < changed + MOUNT_LAG_SECONDS:
             # The pod may still have had the token of before, and the new one must not be stopped for it.
             result = msgspec.structs.replace(result, outcome=PermitOutcome.REJECTED)
-        known = self._gate.result(
-            self._clock.monotonic(), permit_id, result, namespace=client.namespace, gateway=client.gateway
-        )
+        if client.gate_url is not None:  # the permit is another gate's; that the token is refused is ours to know
+            known = True
+            if result.outcome is PermitOutcome.TOKEN_REFUSED:
+                self._gate.stop(*key)
+        else:
+            known = self.result_of(permit_id, result, *key)
         refused = known and result.outcome is PermitOutcome.TOKEN_REFUSED
         if refused:
             log.error(

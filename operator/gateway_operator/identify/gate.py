@@ -172,6 +172,10 @@ class IdentifyGate:
         """The gateway's Secret holds another token than the one that was refused."""
         self._stopped.pop((namespace, gateway), None)
 
+    def stop(self, namespace: str, gateway: str) -> None:
+        """Discord has refused the gateway's token: no more identifies with it."""
+        self._stopped[namespace, gateway] = "Discord does not accept the bot token (close code 4004)."
+
     def stopped(self, namespace: str, gateway: str) -> str | None:
         """Why the gateway's identifies are stopped; None while they are not."""
         return self._stopped.get((namespace, gateway))
@@ -210,7 +214,7 @@ class IdentifyGate:
         if known is None or given is None or (given.key.namespace, given.key.gateway) != (namespace, gateway):
             return False
         if result.outcome is PermitOutcome.TOKEN_REFUSED:
-            self._stopped[namespace, gateway] = "Discord does not accept the bot token (close code 4004)."
+            self.stop(namespace, gateway)
         self._expire(known, now)
         if not math.isinf(given.over):
             return True

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway_operator.api.status import Status
-from gateway_operator.cluster.port import Cluster
+from gateway_operator.cluster.port import Cluster, Manifest
 from gateway_operator.discord_api import token_fingerprint
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.gate import Limits
+from gateway_operator.identify.shared import gate_key
 from gateway_operator.planning.actions import Plan, RefreshDiscord
 from gateway_operator.planning.news import news
 from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
@@ -236,6 +237,10 @@ class Reconciler:
         record = world.record.record if world.record is not None else None
         if auth is None or record is None:
             return
+        before = self._clients.get(metadata.namespace, metadata.name)
+        if gateway.spec is None and before is not None:  # what runs goes on with what was last readable
+            self._clients.put(replace(before, active=record.active, target=record.target))
+            return
         self._clients.put(
             GateClient(
                 namespace=metadata.namespace,
@@ -247,6 +252,9 @@ class Reconciler:
                 target=record.target,
                 reserve=0 if gateway.spec is None else gateway.spec.reshard.identify_reserve,
                 stopped=_why_stopped(token, self._refused(gateway, token) or reading.problem),
+                uid=metadata.uid,
+                gate_url=_gate_url(gateway.manifest),
+                gate_key="" if token.value is None else gate_key(token.value),
             )
         )
 
@@ -272,6 +280,13 @@ class Reconciler:
         if memory.in_a_row > AGAIN_LIMIT or any(isinstance(action, RefreshDiscord) for action in planned.actions):
             return BREATH_SECONDS * min(self._pace, 1.0)
         return 0.0
+
+
+def _gate_url(manifest: Manifest) -> str | None:
+    """As it is written, even in a spec that cannot be read: permits of a wrong gate could cost the token."""
+    identify = (manifest.get("spec") or {}).get("identify")
+    url = identify.get("gateURL") if isinstance(identify, dict) else None
+    return url if isinstance(url, str) and url else None
 
 
 def _why_stopped(token: BotToken, problem: DiscordProblem | None) -> str | None:
