@@ -36,7 +36,14 @@ class Acknowledges:
         raise NotImplementedError
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         await asyncio.sleep(0)
         return Response(200, {}, b"")

@@ -175,6 +175,8 @@ class ForwardConfig(Wire, frozen=True, kw_only=True):
     """``forward/forward.json``: where and how events are delivered; may change while pods run."""
 
     url: str
+    ca_bundle: str | None = None
+    """PEM certificates of the only authorities that may vouch for the receiver; None: the system's."""
     format: str = "batch"
     timeout_seconds: float = 10.0
     max_batch_events: int = 256

@@ -93,9 +93,11 @@ class Network(Protocol):
         headers: Mapping[str, str],
         body: bytes = b"",
         timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         """One HTTP request with its answer's body; redirects are not followed.
 
+        *authorities*: PEM certificates that replace the system's certificate authorities for this request.
         Raises :class:`NetworkError` when there is no complete answer within *timeout* seconds.
         """
         ...

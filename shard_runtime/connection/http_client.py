@@ -38,6 +38,10 @@ _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_AT_A_GLANCE: Final = frozenset({"transfer-encoding", "connection"})
 
 
+_Place = tuple[bool, str, int, str | None]
+"""Whether by TLS, host, port, and who vouches for it: what a kept connection may be used for."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     secure: bool
@@ -83,27 +87,39 @@ class HttpClient:
     def __init__(self, *, context: ssl.SSLContext | None, user_agent: str) -> None:
         """*context* replaces the system's certificate authorities."""
         self._context = context
+        self._own_context: tuple[str, ssl.SSLContext] | None = None
+        """The last authorities that a request brought along, and what was made of them."""
         self._user_agent = user_agent
-        self._idle: dict[tuple[bool, str, int], list[_Connection]] = {}
+        self._idle: dict[_Place, list[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
-        """Raises :class:`~shard_runtime.ports.NetworkError`, ``OSError`` or ``ValueError`` (also for an impossible URL
-        or header) when there is no whole answer within *timeout* seconds."""
+        """*authorities* are PEM certificates; a connection that others vouched for is not used.
+
+        Raises :class:`~shard_runtime.ports.NetworkError`, ``OSError`` or ``ValueError`` (also for an impossible URL
+        or header) when there is no whole answer within *timeout* seconds.
+        """
         target = _target(url)
         head = self._head(method, target, headers, len(body))
         async with asyncio.timeout(timeout):
-            connection = self._kept(target) or await self._connect(target)
+            connection = self._kept(target, authorities) or await self._connect(target, authorities)
             try:
                 response = await connection.exchange(head, body)
             except BaseException:
                 connection.abort()
                 raise
         if connection.reusable:
-            self._keep(target, connection)
+            self._keep(target, authorities, connection)
         else:
             connection.abort()
         return response
@@ -136,26 +152,34 @@ class HttpClient:
 
     # --- Connections
 
-    async def _connect(self, target: _Target) -> _Connection:
-        if target.secure and self._context is None:
-            self._context = ssl.create_default_context()
+    async def _connect(self, target: _Target, authorities: str | None) -> _Connection:
+        context = self._tls(authorities) if target.secure else None
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: _Connection(self._open), target.host, target.port, ssl=self._context if target.secure else None
+            lambda: _Connection(self._open), target.host, target.port, ssl=context
         )
         return connection
 
-    def _kept(self, target: _Target) -> _Connection | None:
-        idle = self._idle.get((target.secure, target.host, target.port))
+    def _tls(self, authorities: str | None) -> ssl.SSLContext:
+        if authorities is None:
+            if self._context is None:
+                self._context = ssl.create_default_context()
+            return self._context
+        if self._own_context is None or self._own_context[0] != authorities:
+            self._own_context = authorities, ssl.create_default_context(cadata=authorities)
+        return self._own_context[1]
+
+    def _kept(self, target: _Target, authorities: str | None) -> _Connection | None:
+        idle = self._idle.get((target.secure, target.host, target.port, authorities))
         while idle:
             connection = idle.pop()
             if connection.reusable:
                 return connection
         return None
 
-    def _keep(self, target: _Target, connection: _Connection) -> None:
+    def _keep(self, target: _Target, authorities: str | None, connection: _Connection) -> None:
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
-        self._idle.setdefault((target.secure, target.host, target.port), []).append(connection)
+        self._idle.setdefault((target.secure, target.host, target.port, authorities), []).append(connection)
         if self._sweeping is None:
             self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep)
 

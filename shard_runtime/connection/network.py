@@ -37,9 +37,12 @@ class SystemNetwork:
         headers: Mapping[str, str],
         body: bytes = b"",
         timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         try:
-            return await self._http.request(method, url, headers=headers, body=body, timeout=timeout)
+            return await self._http.request(
+                method, url, headers=headers, body=body, timeout=timeout, authorities=authorities
+            )
         except NetworkError as error:
             raise NetworkError(f"{_host(url)}: {error}") from None
         except (OSError, ValueError) as error:
@@ -66,6 +69,8 @@ def _sentence(error: Exception, timeout: float) -> str:
     """Why, without what a URL or a header may hold."""
     if isinstance(error, asyncio.TimeoutError):
         return f"no answer within {timeout:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return type(error).__name__

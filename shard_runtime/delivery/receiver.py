@@ -32,8 +32,9 @@ class Receiver:
         self.status = contract.ReceiverStatus()
 
     def reconfigure(self, forward: contract.ForwardConfig) -> None:
-        """Use *forward* from the next request on; lanes that wait for a retry try at once if the URL is another."""
-        moved = forward.url != self._forward.url
+        """Use *forward* from the next request on; lanes that wait for a retry try at once if the URL or the
+        certificate authorities are others."""
+        moved = (forward.url, forward.ca_bundle) != (self._forward.url, self._forward.ca_bundle)
         self._forward = forward
         if moved:
             changed, self._changed = self._changed, asyncio.Event()
@@ -47,7 +48,12 @@ class Receiver:
             headers = {**headers, **self.signer.headers(id=batch.id, seconds=seconds, body=batch.body)}
         try:
             response = await self._network.request(
-                "POST", forward.url, headers=headers, body=batch.body, timeout=forward.timeout_seconds
+                "POST",
+                forward.url,
+                headers=headers,
+                body=batch.body,
+                timeout=forward.timeout_seconds,
+                authorities=forward.ca_bundle,
             )
         except NetworkError as error:
             verdict = Verdict(Outcome.RETRY, f"gave no answer: {error}")
@@ -60,7 +66,7 @@ class Receiver:
         return verdict
 
     async def pause(self, seconds: float) -> None:
-        """Wait before a retry, but not beyond a change of the URL."""
+        """Wait before a retry, but not beyond a change of where to or whom to trust."""
         changed = self._changed
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gateway_operator.api.parse import InvalidGateway, parse_gateway
 from gateway_operator.api.spec import Compression
 from gateway_operator.api.unsupported import UNSUPPORTED, refusals
+
+AUTHORITY = (Path(__file__).parent.parent / "connection" / "certificates" / "authority.pem").read_text()
 
 LEAST: dict[str, Any] = {
     "apiVersion": "discordgateway.dev/v1alpha1",
@@ -117,6 +120,23 @@ SENTENCES = [
         "write it as Discord does, such as MESSAGE_CREATE.",
     ),
     (
+        "spec.forward.caBundle",
+        "my authority",
+        "spec.forward.caBundle: is no PEM certificate; write one or more, each beginning with "
+        "-----BEGIN CERTIFICATE-----.",
+    ),
+    (
+        "spec.forward.caBundle",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "spec.forward.caBundle: is no PEM certificate; write one or more, each beginning with "
+        "-----BEGIN CERTIFICATE-----.",
+    ),
+    (
+        "spec.forward.caBundle",
+        AUTHORITY + "-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----\n",
+        "spec.forward.caBundle: holds a block EC PRIVATE KEY; write certificates only, without any key.",
+    ),
+    (
         "spec.template",
         {"env": [{"name": "POD_INDEX", "value": "1"}]},
         'spec.template.env[0].name: "POD_INDEX" is set by the operator; choose another name.',
@@ -141,6 +161,10 @@ SENTENCES = [
 @pytest.mark.parametrize(("path", "value", "sentence"), SENTENCES, ids=[f"{p}={v!r}"[:40] for p, v, _ in SENTENCES])
 def test_a_mistake_is_named_where_it_stands(path: str, value: Any, sentence: str) -> None:
     assert problems(manifest(path, value)) == [sentence]
+
+
+def test_the_certificates_of_an_authority_are_taken_as_they_are() -> None:
+    assert parse_gateway(manifest("spec.forward.caBundle", AUTHORITY * 2)).spec.forward.ca_bundle == AUTHORITY * 2
 
 
 def test_every_mistake_is_named_at_once() -> None:

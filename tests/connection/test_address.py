@@ -22,7 +22,14 @@ class OneAnswer:
         raise NotImplementedError
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         self.urls.append(url)
         await asyncio.sleep(0)

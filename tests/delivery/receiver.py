@@ -59,7 +59,14 @@ class Receiver:
         raise NotImplementedError
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         assert method == "POST"
         request = Request(asyncio.get_running_loop().time(), url, dict(headers), body)

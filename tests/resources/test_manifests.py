@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from shard_runtime.contract import (
     decode,
 )
 
+AUTHORITY = (Path(__file__).parent.parent / "connection" / "certificates" / "authority.pem").read_text()
 OWNER = Metadata(name="my-bot", namespace="bots", uid="1234", generation=3)
 SETTINGS = RuntimeSettings(image="registry/gateway:1", operator_url="http://operator.system.svc:8080")
 LAYOUT = ShardLayout(count=16, first=0, last=15, per_worker=4, workers_per_pod=2)
@@ -304,6 +306,13 @@ def test_the_forward_config() -> None:
     read = decode(manifest["data"]["forward.json"], ForwardConfig)
     assert (read.url, read.timeout_seconds, read.events.exclude) == ("http://bot/", 3, ["TYPING_START"])
     assert read.queue.max_events == 1_000_000
+    assert read.ca_bundle is None
+
+
+def test_whom_to_trust_reaches_running_pods_with_the_rest_of_forward() -> None:
+    trusting = spec(forward={"url": "https://bot/", "caBundle": AUTHORITY})
+    assert decode(forward_config_map(OWNER, trusting)["data"]["forward.json"], ForwardConfig).ca_bundle == AUTHORITY
+    assert revision(trusting) == revision(spec()), "no pod is replaced for it"
 
 
 def test_the_record_replaces_exactly_what_was_read() -> None:

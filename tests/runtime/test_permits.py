@@ -55,7 +55,14 @@ class ScriptedGate:
         raise NotImplementedError
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         self.calls.append((url, headers, body))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]

@@ -194,7 +194,14 @@ class NetworkOfProcess:
         return socket
 
     async def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout: float,
+        authorities: str | None = None,
     ) -> Response:
         await self._alive()
         parts = urlsplit(url)

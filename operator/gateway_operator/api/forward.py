@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import re
+import ssl
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, ConfigDict, Field
 
 from gateway_operator.api.base import Model, wire_name
 from gateway_operator.api.references import SecretKeyRef
-from gateway_operator.api.rules import one_of_schemes, scheme_rule, with_rules
+from gateway_operator.api.rules import one_of_schemes, rule, scheme_rule, with_rules
 
 _EVENT_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 
@@ -19,6 +20,22 @@ def _event_name(name: str) -> str:
     if not _EVENT_NAME.fullmatch(name):
         raise ValueError(f'"{name}" is not the name of a dispatch; write it as Discord does, such as MESSAGE_CREATE.')
     return name
+
+
+_PEM_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
+_CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----"
+
+
+def _certificates(pem: str) -> str:
+    """*pem* if it is what verification can use; the value is not repeated in the sentence."""
+    others = set(_PEM_BLOCK.findall(pem)) - {"CERTIFICATE"}
+    if others:
+        raise ValueError(f"holds a block {sorted(others)[0]}; write certificates only, without any key.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"is no PEM certificate; write one or more, each beginning with {_CERTIFICATE}.") from None
+    return pem
 
 
 EventName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_event_name)]
@@ -73,11 +90,23 @@ class Forward(Model):
 
     model_config = ConfigDict(
         alias_generator=wire_name,
-        json_schema_extra=with_rules(scheme_rule("url", "http", "https")),
+        json_schema_extra=with_rules(
+            scheme_rule("url", "http", "https"),
+            rule(
+                f"!has(self.caBundle) || (self.caBundle.contains('{_CERTIFICATE}') "
+                "&& !self.caBundle.contains('PRIVATE KEY-----'))",
+                f"caBundle must be PEM certificates (each beginning with {_CERTIFICATE}), without any key",
+                path=".caBundle",
+            ),
+        ),
     )
 
     url: Annotated[str, AfterValidator(one_of_schemes("http", "https"))] = Field(
         min_length=1, max_length=2048, description="The receiver: every batch of events is POSTed here."
+    )
+    ca_bundle: Annotated[str, Field(max_length=1 << 16), AfterValidator(_certificates)] | None = Field(
+        default=None,
+        description="PEM certificates of the authorities that may vouch for the receiver, in place of the system's.",
     )
     format: Format = Field(
         default=Format.BATCH,

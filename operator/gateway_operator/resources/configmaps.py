@@ -85,6 +85,7 @@ def forward_config(spec: Spec) -> ForwardConfig:
     forward = spec.forward
     return ForwardConfig(
         url=forward.url,
+        ca_bundle=forward.ca_bundle,
         format=forward.format.value,
         timeout_seconds=forward.timeout_seconds,
         max_batch_events=forward.max_batch_events,
