@@ -77,12 +77,10 @@ def test_an_unreachable_api_is_said_and_heals(scene: Scene) -> None:
     scene.wait_ready()
 
 
-def test_a_field_without_support_is_named_and_what_runs_goes_on(scene: Scene) -> None:
+def test_a_shared_identify_gate_that_is_away_leaves_what_runs_alone(scene: Scene) -> None:
     scene.apply_gateway()
     scene.wait_ready()
-    scene.patch('{"spec": {"identify": {"gateURL": "http://gate"}}}')
-    condition = scene.wait_condition("Ready", "False")
-    assert "spec.identify.gateURL is not supported in this version" in condition["message"]
+    scene.patch('{"spec": {"identify": {"gateURL": "http://127.0.0.1:1"}}}')
     scene.load(50)
     scene.wait_events(50)
     scene.patch('{"spec": {"identify": {"gateURL": null}}}')

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from gateway_operator.api import unsupported
 from gateway_operator.api.conditions import ConditionStatus, ConditionType, timestamp
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Outcome, Status, Step
@@ -424,18 +425,15 @@ def test_without_a_good_token_nothing_starts_and_what_runs_is_left_alone(
     ("wanted", "problems", "reason", "sentence"),
     [
         (None, ("spec.intents[0]: is wrong.",), "InvalidSpec", "spec.intents[0]: is wrong."),
-        (
-            spec(16, identify={"gateURL": "http://gate"}),
-            (),
-            "Unsupported",
-            "spec.identify.gateURL is not supported in this version; remove it.",
-        ),
+        (spec(16), (), "Unsupported", "spec.shards is not supported in this version; remove it."),
     ],
     ids=["invalid", "unsupported"],
 )
 def test_a_refused_spec_leaves_what_runs_alone(
-    wanted: Spec | None, problems: tuple[str, ...], reason: str, sentence: str
+    wanted: Spec | None, problems: tuple[str, ...], reason: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    table = (("spec.shards", lambda spec: spec.shards.count == 16, "remove it"),)
+    monkeypatch.setattr(unsupported, "UNSUPPORTED", table)
     for known, generations in ((None, ()), (record(1, honoured=EIGHT), (gen(ONE),))):
         made = plan(observe(wanted, known, *generations, problems=problems))
         assert made.actions == ()
