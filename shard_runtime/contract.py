@@ -236,9 +236,26 @@ class Permit(Wire, frozen=True, kw_only=True):
     life_milliseconds: int = int(PERMIT_LIFE_SECONDS * 1000)
 
 
+class HeldBack(enum.StrEnum):
+    """Why a permit is kept back that the bucket would allow."""
+
+    BUDGET = "budget"
+    """The last session starts of the day are kept."""
+    RESERVE = "reserve"
+    """A reshard must leave its reserve."""
+    PACE = "pace"
+    """Sessions are started again and again, so fast that the day's session starts would not last."""
+    SHARE = "share"
+    """The shard had its share of this hour."""
+    AWAY = "away"
+    """The gate is another operator's, which does not answer."""
+
+
 class PermitWait(Wire, frozen=True, kw_only=True):
     retry_after_milliseconds: int
     reason: str
+    held: str | None = None
+    """A :class:`HeldBack`, or a word of a later version; absent where only the bucket is why."""
 
 
 class PermitOutcome(enum.StrEnum):

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from gateway_operator.identify.gate import (
-    FLOOR,
-    SILENCE_SECONDS,
-    UNREPORTED_SECONDS,
-    WINDOW_SECONDS,
-    Answer,
-    Ask,
-    IdentifyGate,
-    Limits,
-    Refused,
-    ShardKey,
-    Urgency,
-)
+from gateway_operator.identify.asks import Answer, Ask, Limits, Refused, ShardKey, Urgency
+from gateway_operator.identify.gate import FLOOR, SILENCE_SECONDS, UNREPORTED_SECONDS, WINDOW_SECONDS, IdentifyGate
 
-from shard_runtime.contract import Permit, PermitOutcome, PermitResult, PermitWait
+from shard_runtime.contract import HeldBack, Permit, PermitOutcome, PermitResult, PermitWait
 
 START = 1000.0
 AWAKE = START + SILENCE_SECONDS
@@ -235,6 +224,68 @@ def test_a_shard_gets_three_permits_an_hour_and_then_holds_nobody_up() -> None:
     assert answer.reason == "Shard 0 has used its 3 session starts of this hour."
     permit(made.request(now, ask(1)))
     permit(made.request(AWAKE + 3600, ask(0)))
+
+
+def held(answer: Answer) -> str | None:
+    assert isinstance(answer, PermitWait), answer
+    return answer.held
+
+
+def test_why_a_permit_is_held_back_is_said_in_a_word() -> None:
+    made = gate(remaining=26)
+    assert held(made.request(AWAKE, reshard(reserve=100))) == HeldBack.RESERVE
+    permit(made.request(AWAKE, ask(0)))
+    assert held(made.request(AWAKE, ask(1))) is None, "its bucket's turn"
+    assert held(gate(remaining=FLOOR).request(AWAKE, ask(0))) == HeldBack.BUDGET
+
+
+def test_sessions_that_do_not_last_get_what_the_day_can_bear_and_others_go_ahead() -> None:
+    made, now, concurrency = gate(remaining=105, concurrency=200), AWAKE, 200
+    for shard in range(30):
+        report(made, now, permit(made.request(now, ask(shard))), PermitOutcome.READY)
+    again = 0
+    for _ in range(2):
+        now += 60
+        for shard in range(30):
+            answer = made.request(now, ask(shard))
+            if isinstance(answer, Permit):
+                again += 1
+                report(made, now, answer, PermitOutcome.REJECTED)
+            else:
+                assert answer.held == HeldBack.PACE, answer
+        made.limits_read(now + 1, "app", limits(remaining=75 - again, concurrency=concurrency, read_at=now + 1))
+    assert again == 12, "a fifth of the 70 less what was used meanwhile"
+    assert held(made.request(now + 2, reshard(50))) == HeldBack.PACE, "no reshard either"
+    permit(made.request(now + 2, ask(40)))
+    permit(made.request(AWAKE + 60 + 3600, ask(29)))
+
+
+def test_a_repeated_start_that_did_not_happen_counts_for_nothing() -> None:
+    made, now = gate(remaining=20, concurrency=8), AWAKE
+    report(made, now, permit(made.request(now, ask(0))), PermitOutcome.READY)
+    for _ in range(5):
+        now += 10
+        report(made, now, permit(made.request(now, ask(0))), PermitOutcome.UNUSED, ago=None)
+
+
+def test_a_looping_bot_never_gets_to_the_floor_in_a_day() -> None:
+    """However often its sessions end, on every minute of the day, the day's budget lasts."""
+    made, now, left, hours = gate(remaining=1000, concurrency=64), AWAKE, 1000, []
+    while now < AWAKE + 86_400:
+        for shard in range(64):
+            answer = made.request(now, ask(shard))
+            if isinstance(answer, Permit):
+                left -= 1
+                report(made, now, answer, PermitOutcome.REJECTED)
+        now += 60
+        if now % 3600 < 60:
+            hours.append(left)
+        reading = Limits(total=1000, remaining=left, reset_at=AWAKE + 9e4, max_concurrency=64, read_at=now)
+        made.limits_read(now, "app", reading)
+    assert hours[0] > 700
+    assert hours[5] > 200
+    assert hours[19] > FLOOR
+    assert left >= FLOOR
 
 
 def test_a_refused_token_stops_the_gateway_until_the_token_changes() -> None:

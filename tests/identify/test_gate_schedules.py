@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway_operator.identify.gate import FLOOR, SHARE, Ask, IdentifyGate, Limits, ShardKey, Urgency
+from gateway_operator.identify.asks import Ask, Limits, ShardKey, Urgency
+from gateway_operator.identify.gate import FLOOR, SHARE, IdentifyGate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,8 @@ import pytest
 from gateway_operator.cluster.port import LEASE, Kind, Manifest, UncertainError
 from gateway_operator.cluster.processes.cluster import StoreCluster
 from gateway_operator.cluster.processes.objects import ObjectStore
-from gateway_operator.identify.gate import Ask, IdentifyGate, Limits, ShardKey, Urgency
+from gateway_operator.identify.asks import Ask, Limits, ShardKey, Urgency
+from gateway_operator.identify.gate import IdentifyGate
 from gateway_operator.leadership.fence import FencedCluster, NotLeadingError
 from gateway_operator.leadership.lease import DEADLINE_SECONDS, LEASE_SECONDS, LOOK_SECONDS, Leadership
 from virtual.clock import VirtualClock

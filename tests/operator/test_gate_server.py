@@ -11,8 +11,10 @@ import aiohttp
 import msgspec
 import pytest
 from gateway_operator.http_client import AiohttpClient
+from gateway_operator.identify.asks import Limits
 from gateway_operator.identify.clients import BEGINNING_SECONDS, MOUNT_LAG_SECONDS, GateClient, GateClients
-from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS, Limits
+from gateway_operator.identify.gate import SILENCE_SECONDS, WINDOW_SECONDS
+from gateway_operator.identify.held import FORGET_SECONDS
 from gateway_operator.identify.relay import Relay
 from gateway_operator.identify.server import NO_GATE_HERE, GateRoutes
 from gateway_operator.identify.shared import SharedGate, gate_key
@@ -20,6 +22,7 @@ from gateway_operator.web.metrics import Metric
 from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
 
 from shard_runtime.contract import (
+    HeldBack,
     Permit,
     PermitOutcome,
     PermitRequest,
@@ -314,6 +317,28 @@ async def test_a_shared_gate_that_does_not_know_the_bot_yet_asks_to_come_again(g
     gate.clients.put(replace(CLIENT, gate_key=gate_key(TOKEN), application=None))
     status, wait = await elsewhere.ask(namespace="far", gateway="part")
     assert (status, wait.reason) == (429, "Discord has not said yet whose token it is.")
+
+
+async def test_people_hear_at_once_that_the_budget_holds_permits_back(gate: Gate) -> None:
+    now = gate.clock.seconds + 1
+    few = Limits(total=1000, remaining=5, reset_at=now + 9e4, max_concurrency=2, read_at=now)
+    gate.clients.limits_read("app", few)
+    for _ in range(3):
+        status, wait = await gate.ask()
+        assert (status, wait.held) == (429, HeldBack.BUDGET)
+    assert gate.refused == [("default", "bot")], "once, however many pods ask"
+    assert gate.clients.held("default", "bot") == {HeldBack.BUDGET}
+    gate.clock.seconds += FORGET_SECONDS
+    assert gate.clients.held("default", "bot") == frozenset()
+
+
+async def test_people_hear_that_the_shared_gate_is_away(elsewhere: Gate) -> None:
+    part = elsewhere.clients.get("far", "part")
+    assert part is not None
+    elsewhere.clients.put(replace(part, gate_url="http://127.0.0.1:1"))
+    await elsewhere.ask(namespace="far", gateway="part")
+    assert elsewhere.refused == [("far", "part")]
+    assert elsewhere.clients.held("far", "part") == {HeldBack.AWAY}
 
 
 async def test_nonsense_is_refused_with_a_sentence(gate: Gate) -> None:

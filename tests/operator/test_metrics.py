@@ -11,6 +11,8 @@ from gateway_operator.cluster.processes.cluster import StoreCluster
 from gateway_operator.control_plane import ControlPlane
 from gateway_operator.web.metrics import Histogram, Metric, Sample, render
 
+from shard_runtime.contract import HeldBack, PermitWait
+
 if TYPE_CHECKING:
     from conftest import World
 
@@ -88,6 +90,24 @@ async def test_a_gateway_and_its_reshard_are_measured(world: World) -> None:
     assert scrape(plane)[f"last_reconcile_age_seconds{gateway}"] >= 100
     await plane.fleet.clean_up("default", "bot")
     assert f"shards{gateway}" not in scrape(plane), "what is gone is not measured"
+
+
+async def test_what_holds_identifies_back_can_be_alerted_on(world: World) -> None:
+    world.apply()
+    plane = world.operator()
+    await world.passes(plane.fleet.reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    series = 'identifies_held{namespace="default",gateway="bot",reason="pace"}'
+    assert scrape(plane)[series] == 0
+    client = plane.clients.get("default", "bot")
+    assert client is not None
+    wait = PermitWait(retry_after_milliseconds=1000, reason="", held=HeldBack.PACE.value)
+    assert plane.clients.answered(client, wait), "a pass is asked for"
+    await world.passes(plane.fleet.reconciler, seconds=1)
+    assert scrape(plane)[series] == 1
+    assert world.condition("Degraded")[:2] == ("True", "IdentifyBudgetAtRisk")
+    await world.passes(plane.fleet.reconciler, seconds=60)
+    assert scrape(plane)[series] == 0
+    assert world.condition("Degraded")[0] == "False"
 
 
 async def test_failed_passes_are_counted(world: World) -> None:

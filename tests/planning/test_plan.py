@@ -47,6 +47,7 @@ from planning.situations import (
 )
 
 from shard_runtime.contract import (
+    HeldBack,
     Record,
 )
 
@@ -627,6 +628,28 @@ def test_a_budget_that_is_used_up_is_said(remaining: int, ready: int, reason: st
     assert said(made, ConditionType.DEGRADED)[1] == reason
     if reason == "IdentifyBudgetExhausted":
         assert message(made, ConditionType.DEGRADED).endswith("Shards 6, 7 wait.")
+
+
+@pytest.mark.parametrize(
+    ("held", "ready", "reason"),
+    [
+        (HeldBack.PACE, 8, "IdentifyBudgetAtRisk"),
+        (HeldBack.SHARE, 6, "SessionsDoNotLast"),
+        (HeldBack.BUDGET, 6, "IdentifyBudgetExhausted"),
+        (HeldBack.AWAY, 6, "SharedGateAway"),
+        (HeldBack.RESERVE, 8, "AsExpected"),
+    ],
+)
+def test_what_the_gate_holds_back_is_said(held: HeldBack, ready: int, reason: str) -> None:
+    made = plan(observe(EIGHT, record(1, honoured=EIGHT), gen(ONE, ready=ready), held=frozenset({held})))
+    assert said(made, ConditionType.DEGRADED)[1] == reason
+
+
+def test_a_reshard_that_waits_for_the_budget_says_so() -> None:
+    held = frozenset({HeldBack.RESERVE})
+    made = plan(observe(SIXTEEN, BEGUN, gen(ONE, epoch=2), gen(TWO, ready=3, epoch=2), held=held))
+    assert said(made, ConditionType.RESHARDING) == (ConditionStatus.TRUE, "Connecting")
+    assert message(made, ConditionType.RESHARDING).endswith("in reserve (spec.reshard.identifyReserve).")
 
 
 def test_a_gateway_at_rest_says_the_same_again() -> None:

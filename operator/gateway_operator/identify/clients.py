@@ -14,18 +14,11 @@ from typing import Final
 
 import msgspec
 
-from gateway_operator.identify.gate import (
-    SILENCE_SECONDS,
-    Answer,
-    Ask,
-    IdentifyGate,
-    Limits,
-    Refused,
-    ShardKey,
-    Urgency,
-)
+from gateway_operator.identify.asks import Answer, Ask, Limits, Refused, ShardKey, Urgency
+from gateway_operator.identify.gate import SILENCE_SECONDS, IdentifyGate
+from gateway_operator.identify.held import HeldPermits
 from gateway_operator.ports import Clock
-from shard_runtime.contract import Permit, PermitOutcome, PermitRequest, PermitResult, PermitWait
+from shard_runtime.contract import HeldBack, Permit, PermitOutcome, PermitRequest, PermitResult, PermitWait
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +66,7 @@ class GateClients:
         self._gate = IdentifyGate(now=self._started - (0.0 if silent else SILENCE_SECONDS), incarnation=incarnation)
         self._clients: dict[tuple[str, str], GateClient] = {}
         self._token_changed: dict[tuple[str, str], float] = {}
+        self._held = HeldPermits()
         self.permits = 0
         """How many permits were given."""
 
@@ -82,6 +76,7 @@ class GateClients:
         self._gate = IdentifyGate(now=self._started, incarnation=incarnation)
         self._clients.clear()
         self._token_changed.clear()
+        self._held = HeldPermits()
 
     def may_be_unknown_yet(self, namespace: str, gateway: str) -> bool:
         """Whether the gateway may exist although no pass over it has told of it: this operator has just begun."""
@@ -109,6 +104,7 @@ class GateClients:
     def remove(self, namespace: str, gateway: str) -> None:
         self._clients.pop((namespace, gateway), None)
         self._token_changed.pop((namespace, gateway), None)
+        self._held.forget((namespace, gateway))
         self._gate.token_changed(namespace, gateway)
 
     def limits_read(self, application: str, limits: Limits) -> None:
@@ -121,6 +117,10 @@ class GateClients:
     def refused(self, namespace: str, gateway: str) -> str | None:
         """Why the gateway's identifies are stopped since a session was refused; None while they are not."""
         return self._gate.stopped(namespace, gateway)
+
+    def held(self, namespace: str, gateway: str) -> frozenset[HeldBack]:
+        """What of the budget holds the gateway's permits back just now."""
+        return self._held.of(self._clock.monotonic(), (namespace, gateway))
 
     # --- Asked by pods -----------------------------------------------------------------------------------------------
 
@@ -191,6 +191,13 @@ class GateClients:
             key = ask.key
             log.debug("%s: permit %s for shard %d of generation %d", key.gateway, answer.id, key.shard, key.generation)
         return answer
+
+    def answered(self, client: GateClient, answer: Answer) -> bool:
+        """Take note of what a pod of the gateway was told; True where a pass should tell people of it."""
+        now, key = self._clock.monotonic(), (client.namespace, client.gateway)
+        if isinstance(answer, PermitWait):
+            self._held.note(now, key, answer.held)
+        return self._held.is_news(now, key)
 
     def result(self, client: GateClient, permit_id: str, result: PermitResult) -> bool:
         """Take note of what became of a permit; True when it was refused for its token, which a pass should see."""

@@ -22,13 +22,14 @@ Times are seconds on one clock that never goes back. Sources: Discord's page "Ga
 
 from __future__ import annotations
 
-import enum
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from shard_runtime.contract import PERMIT_LIFE_SECONDS, Permit, PermitOutcome, PermitResult, PermitWait
+from gateway_operator.identify.asks import Answer, Ask, Limits, Refused, ShardKey, Urgency
+from gateway_operator.identify.pace import HOUR_SECONDS, Starts
+from shard_runtime.contract import PERMIT_LIFE_SECONDS, HeldBack, Permit, PermitOutcome, PermitResult, PermitWait
 
 WINDOW_SECONDS: Final = 5.3
 UNREPORTED_SECONDS: Final = 30.0
@@ -36,65 +37,13 @@ SILENCE_SECONDS: Final = PERMIT_LIFE_SECONDS + WINDOW_SECONDS
 FLOOR: Final = 5
 """Session starts that nothing may use."""
 SHARE: Final = 3
-SHARE_SECONDS: Final = 3600.0
+SHARE_SECONDS: Final = HOUR_SECONDS
 """A shard of a generation gets at most ``SHARE`` permits in this time, so that no loop can eat the budget."""
 POLL_SECONDS: Final = 0.25
 """How often to ask while a permit of the same bucket is not reported yet."""
 LONGEST_WAIT_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 1.0
 """How late (beyond a tenth of the wait) one may come back and still keep the place in line."""
-
-
-class ShardKey(NamedTuple):
-    """A shard of a generation of a gateway."""
-
-    namespace: str
-    gateway: str
-    generation: int
-    shard: int
-
-
-class Urgency(enum.IntEnum):
-    """The order in which permits are given."""
-
-    RECOVERY = 0
-    """A session of the active generation."""
-    RESHARD = 1
-    """A session of a target."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A pod's wish to IDENTIFY one shard."""
-
-    application: str
-    key: ShardKey
-    pod_uid: str
-    urgency: Urgency
-    reserve: int = 0
-    """Session starts that a reshard must leave."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Discord's session start limit of an application."""
-
-    total: int
-    remaining: int
-    reset_at: float
-    max_concurrency: int
-    read_at: float
-    """When the call that read it was begun."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """No permit until a person has acted."""
-
-    reason: str
-
-
-Answer = Permit | PermitWait | Refused
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +58,8 @@ class _Given:
     sent: float = math.nan
     over: float = math.inf
     """When it was reported or taken as spent."""
+    before: float | None = None
+    """When the shard was started before, where that was within a day."""
 
     def free_at(self) -> float:
         """When the bucket is free of it, as far as is known; infinite before it is over."""
@@ -130,6 +81,7 @@ class _Application:
     given: dict[str, _Given] = field(default_factory=dict)
     line: dict[ShardKey, _Waiting] = field(default_factory=dict)
     shares: dict[ShardKey, deque[float]] = field(default_factory=dict)
+    starts: Starts = field(default_factory=Starts)
 
 
 class IdentifyGate:
@@ -202,7 +154,9 @@ class IdentifyGate:
         known.line.pop(ask.key, None)
         self._count += 1
         permit = Permit(id=f"{self._incarnation}-{self._count}")
-        known.given[permit.id] = _Given(key=ask.key, pod_uid=ask.pod_uid, bucket=_bucket(known, ask.key), given=now)
+        given = _Given(key=ask.key, pod_uid=ask.pod_uid, bucket=_bucket(known, ask.key), given=now)
+        given.before = known.starts.note(now, ask.key)
+        known.given[permit.id] = given
         known.shares.setdefault(ask.key, deque()).append(now)
         self._owners[permit.id] = ask.application
         return permit
@@ -223,6 +177,7 @@ class IdentifyGate:
             times = known.shares.get(given.key)
             if times is not None and given.given in times:
                 times.remove(given.given)
+            known.starts.take_back(given.given, given.key, given.before)
             return True
         latest = min(now, given.given + PERMIT_LIFE_SECONDS)
         ago = result.sent_milliseconds_ago
@@ -245,12 +200,22 @@ class IdentifyGate:
             return _wait(
                 min(LONGEST_WAIT_SECONDS, times[0] + SHARE_SECONDS - now),
                 f"Shard {ask.key.shard} has used its {SHARE} session starts of this hour.",
+                HeldBack.SHARE,
             )
-        left = self._left(known)
-        keep = FLOOR if ask.urgency is Urgency.RECOVERY else max(FLOOR, ask.reserve)
+        left, recovers = self._left(known), ask.urgency is Urgency.RECOVERY
+        keep = FLOOR if recovers else max(FLOOR, ask.reserve)
         if left - 1 < keep:
             return _wait(
-                LONGEST_WAIT_SECONDS, f"{max(0, left)} session starts are left today and {keep} are kept back."
+                LONGEST_WAIT_SECONDS,
+                f"{max(0, left)} session starts are left today and {keep} are kept back.",
+                HeldBack.BUDGET if recovers else HeldBack.RESERVE,
+            )
+        again = known.starts.repeated(now, ask.key) or not recovers
+        if again and known.starts.too_many(now, left=left - FLOOR, reset_at=known.limits.reset_at):
+            return _wait(
+                LONGEST_WAIT_SECONDS,
+                "Sessions are started again and again, so fast that the day's session starts would not last.",
+                HeldBack.PACE,
             )
         return None
 
@@ -313,6 +278,7 @@ class IdentifyGate:
         for permit_id, given in list(known.given.items()):
             if given.over < known.limits.read_at and given.free_at() <= now:
                 self._drop(known, permit_id)
+        known.starts.forget(now)
         known.line = {key: waiting for key, waiting in known.line.items() if waiting.lost_at > now}
         known.shares = {key: times for key, times in known.shares.items() if times and times[-1] > now - SHARE_SECONDS}
 
@@ -325,5 +291,9 @@ def _bucket(known: _Application, key: ShardKey) -> int:
     return key.shard % max(1, known.limits.max_concurrency)
 
 
-def _wait(seconds: float, reason: str) -> PermitWait:
-    return PermitWait(retry_after_milliseconds=max(1, math.ceil(seconds * 1000)), reason=reason)
+def _wait(seconds: float, reason: str, held: HeldBack | None = None) -> PermitWait:
+    return PermitWait(
+        retry_after_milliseconds=max(1, math.ceil(seconds * 1000)),
+        reason=reason,
+        held=None if held is None else held.value,
+    )

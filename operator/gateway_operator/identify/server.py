@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway_operator.identify.asks import Answer, Ask, Refused
 from gateway_operator.identify.clients import GateClient, GateClients
-from gateway_operator.identify.gate import Answer, Ask, Refused
 from gateway_operator.identify.shared import PATH, REMOTE, SharedGate, SharedRequest, SharedResult, asked
 from shard_runtime.contract import (
     PermitOutcome,
@@ -35,8 +35,8 @@ class GateRoutes:
     def __init__(
         self, *, clients: GateClients, on_refused: Callable[[str, str], None], shared: SharedGate | None = None
     ) -> None:
-        """*on_refused* hears the namespace and name of a gateway whose bot token Discord refused; *shared* reaches the
-        gates of other operators."""
+        """*on_refused* hears the namespace and name of a gateway whose bot token Discord refused, or whose permits the
+        budget holds back; *shared* reaches the gates of other operators."""
         self._clients = clients
         self._on_refused = on_refused
         self._shared = shared
@@ -63,7 +63,10 @@ class GateRoutes:
         if (wish.namespace, wish.gateway) != (client.namespace, client.gateway):
             return _answer(401, Problem(error="The bearer token is another gateway's."))
         ask = self._clients.admit(client, wish)
-        return _of(await self._ask(client, ask) if isinstance(ask, Ask) else ask)
+        answer = await self._ask(client, ask) if isinstance(ask, Ask) else ask
+        if self._clients.answered(client, answer):
+            self._on_refused(client.namespace, client.gateway)
+        return _of(answer)
 
     async def _ask(self, client: GateClient, ask: Ask) -> Answer:
         if client.gate_url is None:

@@ -16,9 +16,9 @@ from typing import Final
 
 import msgspec
 
-from gateway_operator.identify.gate import Answer, Ask, Refused, ShardKey, Urgency
+from gateway_operator.identify.asks import Answer, Ask, Refused, ShardKey, Urgency
 from gateway_operator.ports import HttpClient, HttpError
-from shard_runtime.contract import Permit, PermitResult, PermitWait, Problem, Wire, WireType, decode, encode
+from shard_runtime.contract import HeldBack, Permit, PermitResult, PermitWait, Problem, Wire, WireType, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class SharedGate:
         if status == 409:
             return Refused(reason=sentence)
         self._note(url, sentence)
-        return PermitWait(retry_after_milliseconds=AWAY_MILLISECONDS, reason=sentence)
+        return PermitWait(retry_after_milliseconds=AWAY_MILLISECONDS, reason=sentence, held=HeldBack.AWAY.value)
 
     async def result(self, permit_id: str, result: PermitResult, *, url: str, key: str, gateway_uid: str) -> bool:
         """Pass on what became of a permit; False where that has to be tried again."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType, timestamp
 from gateway_operator.api.status import Outcome
 from gateway_operator.planning.blockers import token_trouble
-from gateway_operator.planning.budget import FLOOR
 from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import answer, answers, layout_of, listing, not_ready, shards, stopped
+from gateway_operator.planning.held import degrading, reserved
 from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation, ObservedGeneration
 from gateway_operator.planning.progress import rollout_stalled
-from shard_runtime.contract import ShardState
 
 AUTHENTICATION_FAILED = 4004
 LONGEST = 2048
@@ -32,7 +31,7 @@ def conditions(
     """All conditions; *refused* says why the spec is not acted on."""
     said = {
         ConditionType.READY: _ready(decision, active, refused),
-        ConditionType.RESHARDING: _resharding(decision, active),
+        ConditionType.RESHARDING: _resharding(observation, decision, active),
         ConditionType.DEGRADED: _degraded(observation, decision, active),
         ConditionType.PAUSED: _paused(observation),
         ConditionType.TOKEN_VALID: _token_valid(observation, active),
@@ -80,10 +79,10 @@ def _ready(decision: Decision, active: ObservedGeneration | None, refused: Hold 
     )
 
 
-def _resharding(decision: Decision, active: ObservedGeneration | None) -> Said:
+def _resharding(observation: Observation, decision: Decision, active: ObservedGeneration | None) -> Said:
     reshard = decision.reshard
     if reshard is not None:
-        return TRUE, reshard.step.value, reshard.message
+        return TRUE, reshard.step.value, reshard.message + reserved(observation.held)
     if active is not None and decision.hold is not None:
         return FALSE, decision.hold.reason, decision.hold.message
     if decision.given_up is not None:
@@ -99,15 +98,15 @@ def _degraded(observation: Observation, decision: Decision, active: ObservedGene
         first = ended[0]
         cause = first.problem or f"Discord closed the session with {first.close_code}."
         return TRUE, "ShardsStopped", f"Shards {listing([shard.id for shard in ended])} are stopped: {cause}"
+    waits = degrading(observation, active)
+    if waits is not None:
+        return TRUE, waits.reason, waits.message
     rolling, spec = decision.rollout, observation.spec
     patience = 0 if spec is None else spec.reshard.stall_seconds
     if rolling is not None and rollout_stalled(observation, rolling, seconds=patience):
         return TRUE, "RolloutStalled", f"{rolling.message} The rollout waits for it; the other pods are left alone."
     if decision.given_up is not None:
         return TRUE, "ReshardGivenUp", decision.given_up
-    short = _budget_is_short(observation, active)
-    if short is not None:
-        return TRUE, "IdentifyBudgetExhausted", short
     failing = [] if active is None else [status for status in answers(active) if status.disk_problem is not None]
     if failing:
         pods = listing([status.pod for status in failing])
@@ -116,20 +115,6 @@ def _degraded(observation: Observation, decision: Decision, active: ObservedGene
     if lost is not None:
         return TRUE, "EventsLost", lost
     return FALSE, "AsExpected", ""
-
-
-def _budget_is_short(observation: Observation, active: ObservedGeneration | None) -> str | None:
-    """Sessions wait for permits that the gate keeps back until Discord's day starts anew."""
-    discord = observation.discord
-    if active is None or discord is None or discord.remaining > FLOOR:
-        return None
-    waiting = sorted(shard.id for shard in shards(active) if shard.state is ShardState.WAITING)
-    if not waiting:
-        return None
-    return (
-        f"No session is started before {timestamp(discord.reset_at)}: the last {FLOOR} of {discord.total} session "
-        f"starts are kept back, since Discord resets the token past them. Shards {listing(waiting)} wait."
-    )
 
 
 def _events_lost(observation: Observation, active: ObservedGeneration) -> str | None:

@@ -47,7 +47,7 @@ def _repeating(observation: Observation) -> Hold | None:
         return Hold(
             reason="IdentifyBudgetAtRisk",
             message="Sessions are started again and again, so fast that the day's session starts would not last. "
-            "Shards that were started within the last hour wait, and no reshard goes on. See to why sessions end.",
+            "Shards that were started today wait for up to an hour, and so does a reshard. See to why sessions end.",
         )
     if HeldBack.SHARE in observation.held:
         return Hold(

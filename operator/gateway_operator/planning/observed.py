@@ -14,7 +14,7 @@ from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import Generation
 from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Status
-from shard_runtime.contract import PodStatus, Record
+from shard_runtime.contract import HeldBack, PodStatus, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +130,8 @@ class Observation:
     """None when the Secret could not be read at all (then nothing new is started)."""
     discord: DiscordInfo | None = None
     discord_problem: DiscordProblem | None = None
+    held: frozenset[HeldBack] = frozenset()
+    """What keeps permits back at the identify gate, besides the buckets."""
     previous: Status = field(default_factory=Status)
     """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
     watched_since: int = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator.api.conditions import ConditionStatus
 from gateway_operator.api.status import Outcome, ReshardOutcome, Status
 from gateway_operator.web.metrics import Histogram, Metric, Sample
+from shard_runtime.contract import HeldBack
 
 PREFIX: Final = "discord_gateway_operator_"
 PASS_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -22,6 +23,7 @@ GatewayKey = tuple[str, str]
 class _Seen:
     at: float
     status: Status
+    held: Collection[HeldBack]
 
 
 class Measures:
@@ -35,14 +37,16 @@ class Measures:
         for outcome in Outcome:
             self._reshards[outcome]  # a series that is there from the start can be alerted on
 
-    def passed(self, key: GatewayKey, *, now: float, seconds: float, status: Status) -> None:
-        """A pass that took *seconds* ended *now* and left *status*."""
+    def passed(
+        self, key: GatewayKey, *, now: float, seconds: float, status: Status, held: Collection[HeldBack] = ()
+    ) -> None:
+        """A pass that took *seconds* ended *now* and left *status*; *held* is why permits are held back."""
         self._passes.observe(seconds)
         before = self._seen.get(key)
         if before is not None:
             for past in _new(before.status.history, status.history):
                 self._reshards[past.outcome].observe(past.duration_seconds)
-        self._seen[key] = _Seen(now, status)
+        self._seen[key] = _Seen(now, status, held)
 
     def failed(self) -> None:
         self._errors += 1
@@ -84,6 +88,17 @@ class Measures:
                 for key, seen in sorted(self._seen.items())
                 for condition in seen.status.conditions
                 if condition.status is not ConditionStatus.UNKNOWN
+            ],
+        )
+
+        yield Metric(
+            PREFIX + "identifies_held",
+            "gauge",
+            "1 while the identify gate holds permits back for that reason.",
+            [
+                Sample(why in seen.held, {**_labels(key), "reason": why.value})
+                for key, seen in sorted(self._seen.items())
+                for why in HeldBack
             ],
         )
 

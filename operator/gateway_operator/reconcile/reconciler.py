@@ -10,8 +10,8 @@ from typing import Final
 from gateway_operator.api.status import Status
 from gateway_operator.cluster.port import Cluster, Manifest
 from gateway_operator.discord_api import token_fingerprint
+from gateway_operator.identify.asks import Limits
 from gateway_operator.identify.clients import GateClient, GateClients
-from gateway_operator.identify.gate import Limits
 from gateway_operator.identify.shared import gate_key
 from gateway_operator.planning.actions import Plan, RefreshDiscord
 from gateway_operator.planning.news import news
@@ -139,7 +139,7 @@ class Reconciler:
         await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
         await self._teller.tell(gateway.manifest, news(observation.previous, planned.status))
         now = self._clock.monotonic()
-        self._measures.passed(key, now=now, seconds=now - began, status=planned.status)
+        self._measures.passed(key, now=now, seconds=now - began, status=planned.status, held=observation.held)
         if self._on_pass is not None:
             self._on_pass(key, planned)
         return Pass(wait_seconds=self._wait(memory, planned), plan=planned)
@@ -183,6 +183,7 @@ class Reconciler:
             secret=token.observed,
             discord=self._discord_info(reading),
             discord_problem=self._refused(gateway, token) or reading.problem,
+            held=self._clients.held(gateway.metadata.namespace, gateway.metadata.name),
             previous=gateway.status if memory.status is None else memory.status,
             watched_since=memory.since,
             gauges_due=gauges_due,
