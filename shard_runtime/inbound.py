@@ -17,6 +17,7 @@ from shard_runtime.ports import WebSocket
 from shard_runtime.protocol.envelope import Envelope, UnreadableError, decode_envelope, read_envelope
 from shard_runtime.protocol.guilds import GUILD_FLOW
 from shard_runtime.protocol.session import SESSION_DISPATCHES, SessionMachine
+from shard_runtime.shard_meter import ShardMeter
 from shard_runtime.shard_ports import ShardSink
 
 _SPECIAL: Final = SESSION_DISPATCHES | GUILD_FLOW
@@ -49,6 +50,7 @@ class Inbound:
         "_heartbeat",
         "_inflate",
         "_machine",
+        "_meter",
         "_open",
         "_owner",
         "_shard",
@@ -59,7 +61,14 @@ class Inbound:
     )
 
     def __init__(
-        self, *, shard: int, machine: SessionMachine, sink: ShardSink, inflate: Inflate | None, owner: Owner
+        self,
+        *,
+        shard: int,
+        machine: SessionMachine,
+        sink: ShardSink,
+        inflate: Inflate | None,
+        owner: Owner,
+        meter: ShardMeter,
     ) -> None:
         self._shard = shard
         self._machine = machine
@@ -67,6 +76,7 @@ class Inbound:
         self._sink = sink
         self._inflate = inflate
         self._owner = owner
+        self._meter = meter
         self._socket: WebSocket | None = None
         self._open = False
         self._early: list[Callable[[], None]] | None = []
@@ -96,6 +106,10 @@ class Inbound:
     def send(self, payload: bytes) -> None:
         if self._socket is not None:
             self._socket.send(payload)
+
+    @property
+    def received_bytes(self) -> int:
+        return 0 if self._socket is None else self._socket.received_bytes
 
     def pause(self, paused: bool) -> None:
         """Stop reading, or go on; harmless when repeated."""
@@ -162,6 +176,9 @@ class Inbound:
         if payloads:
             machine, count = self._machine, len(payloads)
             assert machine.session_id is not None
+            self._meter.received(names)
+            if self._inflate is not None:
+                self._meter.inflated += sum(map(len, payloads))
             self._sink.dispatch(self._shard, machine.session_id, machine.sequence + 1, names, payloads)
             machine.sequence += count
 
@@ -169,6 +186,10 @@ class Inbound:
         """All that is not the next of a session's dispatches, or concerns more than the sink."""
         machine = self._machine
         name, sequence = envelope.t, envelope.s
+        if self._inflate is not None:
+            self._meter.inflated += len(payload)
+        if envelope.op == 0 and name is not None:
+            self._meter.received([name])
         if not machine.receiving or envelope.op != 0 or name in SESSION_DISPATCHES:
             self._owner.control(envelope, payload)
             return

@@ -12,6 +12,7 @@ import msgspec
 
 from shard_runtime import contract
 from shard_runtime.contract import Wire
+from shard_runtime.measures import Measures
 
 
 class Orders(Wire, frozen=True, kw_only=True, tag="orders"):
@@ -121,6 +122,7 @@ class WorkerStatus(Wire, frozen=True, kw_only=True, tag="status"):
     counters: dict[str, int]
     stored: int = 0
     disk_problem: str | None = None
+    measures: Measures = Measures()
 
 
 class Windows(Wire, frozen=True, kw_only=True, tag="windows"):

@@ -67,6 +67,11 @@ class WebSocket(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that came over the connection, without those of TLS."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

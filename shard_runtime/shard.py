@@ -26,9 +26,11 @@ from shard_runtime.protocol import actions as act
 from shard_runtime.protocol import close_codes, payloads
 from shard_runtime.protocol.envelope import Envelope, UnreadableError
 from shard_runtime.protocol.guilds import Guilds
+from shard_runtime.protocol.opcodes import Opcode
 from shard_runtime.protocol.send_budget import Command
 from shard_runtime.protocol.session import SessionMachine
 from shard_runtime.protocol.transitions import Phase
+from shard_runtime.shard_meter import ShardMeter
 from shard_runtime.shard_ports import Log, Permits, SavedSession, ShardOptions, ShardSink
 
 __all__ = ["Log", "Permits", "SavedSession", "Shard", "ShardOptions", "ShardSink"]
@@ -66,9 +68,10 @@ class Shard:
         log: Log,
         saved: SavedSession | None = None,
         address: GatewayAddress | None = None,
+        meter: ShardMeter | None = None,
     ) -> None:
         """*token* is asked at each IDENTIFY and RESUME, so that a new one is used as soon as it is known. *address* may
-        be shared by shards, so that they ask Discord for it once."""
+        be shared by shards, so that they ask Discord for it once; and *meter*, so that they are measured together."""
         check(options.compression)
         self._id = shard_id
         self._options = options
@@ -77,6 +80,7 @@ class Shard:
         self._clock = clock
         self._network = network
         self._log = log
+        self._meter = meter or ShardMeter()
         self._address = address or GatewayAddress(
             network=network, api_url=options.api_url, gateway_url=options.gateway_url
         )
@@ -86,6 +90,7 @@ class Shard:
             session_id=saved.session_id if saved else None,
             resume_url=saved.resume_url if saved else None,
             sequence=saved.sequence if saved else 0,
+            endings=self._meter.endings,
         )
         self._guilds = Guilds.restored(saved.guilds if saved else 0)
         self._started_at = saved.started_at if saved else None
@@ -167,6 +172,7 @@ class Shard:
             sink=self._sink,
             inflate=new_inflate(self._options.compression),
             owner=self,
+            meter=self._meter,
         )
         self._opening = asyncio.create_task(self._open(resume_url, connection), name=f"connect shard {self._id}")
         try:
@@ -236,6 +242,7 @@ class Shard:
             case act.Close(code):
                 connection, self._connection = self._connection, None
                 if connection is not None:
+                    self._meter.wire += connection.received_bytes
                     connection.leave(code)
                     self._left = connection
             case act.NeedPermit():
@@ -252,6 +259,7 @@ class Shard:
                     sink.sequences_missing(shard, session_id, sequence - missing, sequence - 1)
                 sink.sequence_passed(shard, session_id, sequence)
             case act.Resumed(session_id):
+                self._meter.resumes += 1
                 self._log("resumed", shard=shard, session=session_id, sequence=self._machine.sequence)
                 sink.session_resumed(shard, session_id)
             case act.Lost(session_id, sequence, cause):
@@ -270,6 +278,7 @@ class Shard:
 
     def _identify(self) -> None:
         options = self._options
+        self._meter.identifies += 1
         self._log("identifying", shard=self._id)
         self._send(
             payloads.identify(
@@ -298,6 +307,8 @@ class Shard:
 
     def control(self, envelope: Envelope, payload: bytes) -> None:
         self._do(self._machine.control(envelope, payload, self._clock.monotonic()), payload)
+        if envelope.op == Opcode.HEARTBEAT_ACK and (latency := self._machine.heartbeat.latency) is not None:
+            self._meter.beats.observe(latency)
 
     def guild_changed(self, name: str, payload: bytes) -> None:
         try:
@@ -319,6 +330,9 @@ class Shard:
         self._do(self._machine.failed(self._clock.monotonic()))
 
     def closed(self, code: int | None, reason: str) -> None:
+        self._meter.closed(code)
+        if self._connection is not None:
+            self._meter.wire += self._connection.received_bytes
         self._connection = None
         self._log("closed", shard=self._id, code=code, reason=reason[:200])
         self._do(self._machine.closed(code, self._clock.monotonic()))
@@ -332,6 +346,7 @@ class Shard:
         that cannot be sent within some seconds.
         """
         await self._outbound.send(command)
+        self._meter.commands += 1
 
     def pause_reading(self, paused: bool) -> None:
         """Stop reading, or go on. Heartbeats go on in any case; a session that is not live yet is always read."""
@@ -346,6 +361,11 @@ class Shard:
     def sequence(self) -> int:
         """The last sequence of the session that was handed over."""
         return self._machine.sequence
+
+    @property
+    def received_bytes(self) -> int:
+        """On the connection that there is now."""
+        return 0 if self._connection is None else self._connection.received_bytes
 
     def saved(self) -> SavedSession | None:
         """The session as another process would resume it; None where none is held."""

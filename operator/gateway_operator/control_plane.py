@@ -104,4 +104,6 @@ class ControlPlane:
             Sample(count, {"verb": verb, "outcome": outcome})
             for (verb, outcome), count in sorted(self.cluster.calls.items())
         ]
-        yield Metric(PREFIX + "api_calls_total", "counter", "Calls to the API server, by outcome.", calls)
+        yield Metric(
+            PREFIX + "api_calls_total", "counter", "Calls to the API server, by outcome.", calls, ("verb", "outcome")
+        )

@@ -28,13 +28,15 @@ class BoundedReads(asyncio.BufferedProtocol):
     """Stands before a protocol and passes everything on, offering :attr:`room` of its buffer at most."""
 
     def __init__(self, protocol: asyncio.BufferedProtocol) -> None:
-        # Bound once: everything but the buffer goes straight through.
-        self.buffer_updated = protocol.buffer_updated  # type: ignore[method-assign]
+        # Bound once: all but reading goes straight through.
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
         self._get_buffer = protocol.get_buffer
+        self._buffer_updated = protocol.buffer_updated
+        self.received = 0
+        """Bytes."""
         self.room = LARGEST_READ
         """Bytes."""
 
@@ -49,3 +51,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         buffer = self._get_buffer(sizehint)
         assert isinstance(buffer, memoryview)
         return buffer[: self.room]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        self._buffer_updated(nbytes)

@@ -228,6 +228,10 @@ class PicowsWebSocket(WSListener):
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
 
+    @property
+    def received_bytes(self) -> int:
+        return 0 if self._reads is None else self._reads.received
+
     def _send_close(self, code: int) -> None:
         assert self._transport is not None
         # picows takes any number and has no names for Discord's.

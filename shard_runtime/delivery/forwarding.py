@@ -28,6 +28,7 @@ from shard_runtime.delivery.spilling import Spiller
 from shard_runtime.delivery.stored import StoredLanes, encode_lanes
 from shard_runtime.delivery.turns import SMALLEST_DEPTH, Turns
 from shard_runtime.handover.keys import stream_of
+from shard_runtime.measures import ALONE, Measures
 from shard_runtime.ports import Chance, Clock, Network, Spill
 from shard_runtime.signatures import Signer
 
@@ -573,6 +574,20 @@ class Delivery:
             "known": ledger.known,
             "pauses": 0 if self._pressure is None else self._pressure.pauses,
         }
+
+    @property
+    def measures(self) -> Measures:
+        """What :attr:`counters` do not have."""
+        outlet, ledger = self._outlet, self._ledger
+        return Measures(
+            counters={"requests": dict(outlet.meter.outcomes), "stalls": {ALONE: outlet.meter.stalls}},
+            gauges={
+                "queueBytes": {ALONE: ledger.bytes},
+                "stalledLanes": {ALONE: sum(lane.stalled for lane in self._all_lanes())},
+                "paused": {ALONE: int(self._is_paused())},
+            },
+            histograms=outlet.meter.histograms(),
+        )
 
 
 def _filter(events: contract.EventFilter) -> Callable[[str], bool] | None:

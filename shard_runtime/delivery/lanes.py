@@ -30,6 +30,7 @@ from shard_runtime.delivery.batches import Batch, halve, make_batch, make_batch_
 from shard_runtime.delivery.dead_letters import REFUSED_TRIES, DeadLetters
 from shard_runtime.delivery.events import Event, Run
 from shard_runtime.delivery.ledger import Ledger
+from shard_runtime.delivery.meter import DeliveryMeter
 from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.ports import Chance, Clock
 
@@ -77,6 +78,7 @@ class Outlet:
         """The same while a batch is in flight, so that the lane need not wait."""
         self.retried = 0
         self.requests = 0
+        self.meter = DeliveryMeter()
 
 
 class Lane:
@@ -137,6 +139,11 @@ class Lane:
             self._runs.append(run)
         if self.idle:
             self.wake()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the batch in flight has failed, and is tried again."""
+        return self._failures > 0
 
     def holds(self, shard: int) -> bool:
         """Whether an event of *shard* is in flight or waits."""
@@ -305,10 +312,13 @@ class Lane:
         outlet = self._outlet
         outlet.requests += 1
         outlet.busy()
+        began = outlet.clock.monotonic()
         verdict = await outlet.receiver.post(batch)
         self._ended_at = outlet.clock.monotonic()
+        outlet.meter.requested(verdict.outcome, events=len(batch), seconds=self._ended_at - began)
         if verdict.outcome is Outcome.ACKNOWLEDGED:
             outlet.ledger.acknowledged += len(batch)
+            outlet.meter.acknowledged(batch, self._ended_at)
             self._done(batch)
         elif verdict.outcome is Outcome.REFUSED and len(batch) > 1:
             self._failures = 0
@@ -333,6 +343,8 @@ class Lane:
 
     def _next_pause(self, verdict: Verdict) -> float:
         bound = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 16))
+        if not self._failures:
+            self._outlet.meter.stalls += 1
         self._failures += 1
         return max(self._outlet.chance.uniform(0.0, bound), verdict.retry_after)
 

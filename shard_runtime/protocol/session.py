@@ -21,6 +21,7 @@ after it has been handed over, so that what was not handed over is replayed by t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -81,13 +82,16 @@ class SessionMachine:
         session_id: str | None = None,
         resume_url: str | None = None,
         sequence: int = 0,
+        endings: Counter[str] | None = None,
     ) -> None:
         """Hold the session to resume, if any; *sequence* is where to resume from.
 
         *watermark* gives, for a session id, the number that heartbeats carry: Discord may or may not trim its replay
-        buffer by it, so it never exceeds what is safe here.
+        buffer by it, so it never exceeds what is safe here. Connections that are over are counted in *endings*, which
+        machines may share, by the name of their :class:`Input`.
         """
         self._watermark = watermark
+        self._endings: Counter[str] = Counter() if endings is None else endings
         self._backoff = Backoff(chance)
         self.heartbeat = Heartbeat(chance)
         self.budget = SendBudget()
@@ -324,6 +328,7 @@ class SessionMachine:
         """The connection is over: see ``ENDINGS``."""
         if by not in TRANSITIONS[self.phase]:
             return []
+        self._endings[by.name.lower()] += 1
         ending = ENDINGS[by]
         actions = self._settle(PermitOutcome.REJECTED)
         if ending.close and self.phase not in (Phase.IDLE, Phase.CONNECTING):

@@ -17,6 +17,7 @@ import msgspec
 from shard_runtime import contract
 from shard_runtime.channel import LinkLostError, WorkerLink
 from shard_runtime.contract import Role
+from shard_runtime.measures import ALONE, Measures, merged
 from shard_runtime.mounts import Secrets
 from shard_runtime.orders import (
     AskStatus,
@@ -68,6 +69,9 @@ class _Worker:
     last: WorkerStatus | None = None
     counted: dict[str, int] = field(default_factory=dict)
     """Totals of this worker's earlier processes."""
+    measured: Measures = field(default_factory=Measures)
+    """The same of what is only measured."""
+    starts: int = 0
 
 
 class Pod:
@@ -165,7 +169,9 @@ class Pod:
         if slot.last is not None:
             for name, value in slot.last.counters.items():
                 slot.counted[name] = slot.counted.get(name, 0) + value
-        slot.last = None if slot.last is None else msgspec.structs.replace(slot.last, counters={})
+            slot.measured = merged((slot.measured, slot.last.measures.past()))
+            slot.last = msgspec.structs.replace(slot.last, counters={}, measures=Measures())
+        slot.starts += 1
         slot.link = link
         secrets = NewSecrets(token=begin.token, operator=begin.operator, signing=begin.signing)
         slot.told = {Orders: begin.orders, NewForward: NewForward(forward=begin.forward), NewSecrets: secrets}
@@ -367,6 +373,14 @@ class Pod:
             role=standing.role,
             epoch=standing.epoch,
         )
+
+    def measures(self) -> Measures:
+        """What the workers have measured in all their lives; as of the last look at them."""
+        restarts = sum(max(0, slot.starts - 1) for slot in self._workers)
+        parts = [Measures(counters={"workerRestarts": {ALONE: restarts}})]
+        for slot in self._workers:
+            parts += [slot.measured, Measures() if slot.last is None else slot.last.measures]
+        return merged(parts)
 
     async def ready(self) -> bool:
         """Whether all shards were READY or RESUMED at one time since the start."""

@@ -99,7 +99,8 @@ class Surface:
         return Answer(status=503, body=b"shards are still connecting\n", content_type="text/plain")
 
     async def _metrics(self, body: bytes) -> Answer:
-        text = render_metrics(await self._pod.status(), gateway=self._pod.config.gateway)
+        status = await self._pod.status()
+        text = render_metrics(status, self._pod.measures(), gateway=self._pod.config.gateway)
         return Answer(status=200, body=text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _status(self, body: bytes) -> Answer:

@@ -21,6 +21,7 @@ from shard_runtime.contract import Role
 from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.keys import own_user_of
+from shard_runtime.measures import Histogram, Measures, merged
 from shard_runtime.orders import (
     AskStatus,
     AskWindow,
@@ -58,6 +59,8 @@ REPORT_SECONDS: Final = 2.0
 SAVE_QUEUE_SECONDS: Final = 2.0
 MUCH_MEMORY: Final = 16 << 20
 LITTLE_MEMORY: Final = 4 << 20
+LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds by which the event loop is late."""
 """Bytes of events in memory: when they were more than the one and are less than the other, memory is given back."""
 
 
@@ -79,6 +82,7 @@ class Worker:
         """*give_back_memory* is called when much memory has become free."""
         self._give_back_memory = give_back_memory
         self._largest_memory = 0
+        self._lag = Histogram(LAG_BOUNDS)
         self._begin = begin
         self._config = begin.config
         self._folder = Path(begin.state)
@@ -359,7 +363,9 @@ class Worker:
 
     async def _save_often(self) -> None:
         while True:
+            due = self._clock.monotonic() + SAVE_SECONDS
             await self._clock.sleep(SAVE_SECONDS)
+            self._lag.observe(max(0.0, self._clock.monotonic() - due))
             self._shards.look_at_pace()
             self._look_at_memory()
             self._save()
@@ -450,4 +456,9 @@ class Worker:
             counters=counters,
             stored=delivery.stored,
             disk_problem=delivery.disk_problem,
+            measures=self._measures(),
         )
+
+    def _measures(self) -> Measures:
+        own = Measures(histograms={"lag": self._lag.counts()})
+        return merged((own, self._shards.measures(), self._delivery.measures))

@@ -11,13 +11,16 @@ from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
+from shard_runtime.connection.inflate import NONE
 from shard_runtime.contract import ShardState
 from shard_runtime.logs import event_log
+from shard_runtime.measures import Measures
 from shard_runtime.outbound import NoSessionError
 from shard_runtime.ports import Chance, Clock, Network
 from shard_runtime.protocol.close_codes import TOKEN_REFUSED
 from shard_runtime.protocol.send_budget import Command
 from shard_runtime.shard import Permits, SavedSession, Shard, ShardOptions, ShardSink
+from shard_runtime.shard_meter import ShardMeter
 
 STOP_SECONDS: Final = 5.0
 
@@ -60,6 +63,7 @@ class Shards:
         self._chance = chance
         self._network = network
         self._log = log
+        self._meter = ShardMeter()
         self._shards: dict[int, Shard] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._used: dict[int, str] = {}
@@ -92,6 +96,7 @@ class Shards:
                 log=event_log(self._log),
                 saved=saved.get(shard),
                 address=self._address,
+                meter=self._meter,
             )
             self._tasks[shard] = tasks.create_task(self._keep(self._shards[shard]), name=f"shard {shard}")
 
@@ -181,6 +186,11 @@ class Shards:
             else held.status()
             for shard in self._ids
         ]
+
+    def measures(self) -> Measures:
+        """What all shards together have measured."""
+        wire = sum(shard.received_bytes for shard in self._shards.values())
+        return self._meter.measures(wire=wire, compressed=self._options.compression != NONE)
 
     def handed_over(self) -> dict[str, int]:
         """By session, the last sequence that was handed to the sink."""

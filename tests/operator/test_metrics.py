@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway_operator.cluster.port import ClusterError, Kind, Manifest
 from gateway_operator.cluster.processes.cluster import StoreCluster
 from gateway_operator.control_plane import ControlPlane
 from gateway_operator.web.metrics import Histogram, Metric, Sample, render
+from prometheus_client.parser import text_string_to_metric_families
 
 from shard_runtime.contract import HeldBack, PermitWait
 
 if TYPE_CHECKING:
     from conftest import World
 
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 LINE = re.compile(r'^[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)*\})? (-?[0-9.e+-]+|\+Inf)$')
 
 
@@ -108,6 +111,22 @@ async def test_what_holds_identifies_back_can_be_alerted_on(world: World) -> Non
     await world.passes(plane.fleet.reconciler, seconds=60)
     assert scrape(plane)[series] == 0
     assert world.condition("Degraded")[0] == "False"
+
+
+async def test_the_page_lists_exactly_the_metrics_that_there_are(world: World) -> None:
+    world.apply()
+    plane = world.operator()
+    await world.passes(plane.fleet.reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    metrics = list(plane.metrics())
+    for metric in metrics:
+        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
+        for sample in metric.samples:
+            assert tuple(label for label in sample.labels if label != "le") == metric.labels, metric.name
+    parsed = {family.name: family for family in text_string_to_metric_families(render(metrics))}
+    assert [(family.type, family.documentation) for family in parsed.values()] == [(m.kind, m.help) for m in metrics]
+    rows = [f"| `{m.name}` | {m.kind} | {', '.join(m.labels)} | {m.help} |" for m in metrics]
+    listed = [row for row in PAGE.read_text().splitlines() if row.startswith("| `discord_gateway_operator_")]
+    assert listed == rows, "\n".join(["docs/metrics.md must have these rows:", *rows])
 
 
 async def test_failed_passes_are_counted(world: World) -> None:

@@ -17,6 +17,7 @@ from shard_runtime.connection.inflate import new_inflate
 from shard_runtime.inbound import Inbound
 from shard_runtime.protocol.envelope import Envelope
 from shard_runtime.protocol.session import SessionMachine
+from shard_runtime.shard_meter import ShardMeter
 
 SESSION = "session"
 START = 100
@@ -52,6 +53,10 @@ class Socket:
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
+
+    @property
+    def received_bytes(self) -> int:
+        return 0
 
 
 SCALARS = st.one_of(
@@ -136,7 +141,9 @@ def run(
     hello = b'{"op":10,"d":{"heartbeat_interval":41250}}'
     machine.control(Envelope(op=10), hello, 0.0)
     owner = Owner(machine)
-    connection = Inbound(shard=0, machine=machine, sink=sink, inflate=new_inflate(compression), owner=owner)
+    connection = Inbound(
+        shard=0, machine=machine, sink=sink, inflate=new_inflate(compression), owner=owner, meter=ShardMeter()
+    )
     connection.attach(Socket())
     if together:
         connection.on_frames(frames)

@@ -9,6 +9,7 @@ from virtual.sinks import RecordingSink
 from shard_runtime.inbound import Inbound
 from shard_runtime.protocol.envelope import Envelope
 from shard_runtime.protocol.session import SessionMachine
+from shard_runtime.shard_meter import ShardMeter
 
 
 class RecordingOwner:
@@ -48,12 +49,16 @@ class FakeSocket:
 
     def resume_reading(self) -> None: ...
 
+    @property
+    def received_bytes(self) -> int:
+        return 0
+
 
 def inbound() -> tuple[Inbound, RecordingOwner, RecordingSink]:
     owner, sink = RecordingOwner(), RecordingSink()
     machine = SessionMachine(chance=random.Random(1), watermark=sink.watermark, session_id="s", sequence=4)
     machine.receiving = True
-    return Inbound(shard=0, machine=machine, sink=sink, inflate=None, owner=owner), owner, sink
+    return Inbound(shard=0, machine=machine, sink=sink, inflate=None, owner=owner, meter=ShardMeter()), owner, sink
 
 
 HELLO = b'{"op":10,"d":{"heartbeat_interval":41250}}'

@@ -29,6 +29,7 @@ class ClientSocket:
         self._up = Pipe(links=links, source=source, target=target)
         self._down = Pipe(links=links, source=target, target=source)
         self._ended = False
+        self.received_bytes = 0
         self.nodes = frozenset((source, target))
         self.server = ServerSocket(self, url=url, source=source)
 
@@ -85,6 +86,7 @@ class ClientSocket:
 
     def _frame(self, data: bytes, binary: bool) -> None:
         if not self._ended:
+            self.received_bytes += len(data)
             self._listener.on_frames([data])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gateway_operator.api.conditions import ConditionStatus
@@ -15,6 +16,8 @@ from shard_runtime.contract import HeldBack
 PREFIX: Final = "discord_gateway_operator_"
 PASS_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RESHARD_BOUNDS: Final = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0)
+
+GATEWAY_LABELS: Final = ("namespace", "gateway")
 
 GatewayKey = tuple[str, str]
 
@@ -59,7 +62,9 @@ class Measures:
         yield Metric(PREFIX + "reconcile_seconds", "histogram", "How long passes took.", tuple(self._passes.samples()))
         yield Metric.single(PREFIX + "reconcile_errors_total", "counter", "Passes that failed.", self._errors)
         samples = [s for outcome, seen in self._reshards.items() for s in seen.samples({"outcome": outcome.value})]
-        yield Metric(PREFIX + "reshard_seconds", "histogram", "How long reshards took, by outcome.", samples)
+        yield Metric(
+            PREFIX + "reshard_seconds", "histogram", "How long reshards took, by outcome.", samples, ("outcome",)
+        )
         yield self._gauge("last_reconcile_age_seconds", "Age of the last pass that succeeded.", lambda s: now - s.at)
         yield self._gauge("shards", "Shards of the active generation.", lambda s: s.status.shards)
         yield self._gauge("ready_shards", "READY shards of the active generation.", lambda s: s.status.ready_shards)
@@ -67,18 +72,21 @@ class Measures:
         yield self._gauge("utilisation_percent", "Guilds in percent of capacity.", lambda s: s.status.utilisation)
         yield self._gauge("generations", "Generations that exist.", lambda s: len(s.status.generations))
         yield self._gauge("resharding", "1 while a reshard is in progress.", lambda s: s.status.reshard is not None)
+        yield self._gauge("rolling_out", "1 while pods get a changed template.", lambda s: s.status.rollout is not None)
+        yield self._gauge("capacity_guilds", "Guilds that the shards are meant to hold.", lambda s: s.status.capacity)
+        yield self._gauge(
+            "recommended_shards", "Shards that Discord recommends.", lambda s: s.status.recommended_shards
+        )
         yield self._gauge("queued_events", "Events that wait for the receiver.", lambda s: s.status.delivery.queued)
-        for field, text in (("remaining", "Session starts left."), ("total", "Session starts in a day.")):
-            yield Metric(
-                f"{PREFIX}identify_budget_{field}",
-                "gauge",
-                text,
-                [
-                    Sample(getattr(seen.status.identify_budget, field), _labels(key))
-                    for key, seen in sorted(self._seen.items())
-                    if seen.status.identify_budget is not None
-                ],
-            )
+        yield self._gauge(
+            "queued_oldest_seconds", "Age of the oldest of them.", lambda s: s.status.delivery.oldest_seconds
+        )
+        for name, field, text in (
+            ("identify_budget_remaining", "remaining", "Session starts left."),
+            ("identify_budget_limit", "total", "Session starts in a day."),
+            ("identify_max_concurrency", "max_concurrency", "Session starts at a time, every 5 s."),
+        ):
+            yield self._gauge(name, text, partial(_budget, field))
         yield Metric(
             PREFIX + "condition",
             "gauge",
@@ -89,8 +97,8 @@ class Measures:
                 for condition in seen.status.conditions
                 if condition.status is not ConditionStatus.UNKNOWN
             ],
+            (*GATEWAY_LABELS, "condition"),
         )
-
         yield Metric(
             PREFIX + "identifies_held",
             "gauge",
@@ -100,15 +108,23 @@ class Measures:
                 for key, seen in sorted(self._seen.items())
                 for why in HeldBack
             ],
+            (*GATEWAY_LABELS, "reason"),
         )
 
-    def _gauge(self, name: str, text: str, value: Callable[[_Seen], float]) -> Metric:
-        samples = [Sample(value(seen), _labels(key)) for key, seen in sorted(self._seen.items())]
-        return Metric(PREFIX + name, "gauge", text, samples)
+    def _gauge(self, name: str, text: str, value: Callable[[_Seen], float | None]) -> Metric:
+        """One sample for each gateway that has a value."""
+        found = [(key, value(seen)) for key, seen in sorted(self._seen.items())]
+        samples = [Sample(number, _labels(key)) for key, number in found if number is not None]
+        return Metric(PREFIX + name, "gauge", text, samples, GATEWAY_LABELS)
+
+
+def _budget(field: str, seen: _Seen) -> float | None:
+    budget = seen.status.identify_budget
+    return None if budget is None else float(getattr(budget, field))
 
 
 def _labels(key: GatewayKey) -> dict[str, str]:
-    return {"namespace": key[0], "gateway": key[1]}
+    return dict(zip(GATEWAY_LABELS, key, strict=True))
 
 
 def _new(before: list[ReshardOutcome], after: list[ReshardOutcome]) -> list[ReshardOutcome]:

@@ -29,6 +29,8 @@ class Metric:
     kind: str
     help: str
     samples: Sequence[Sample]
+    labels: tuple[str, ...] = ()
+    """Names of the labels that each sample has, but for a histogram's ``le``."""
 
     @classmethod
     def single(cls, name: str, kind: str, help: str, value: float) -> Metric:
