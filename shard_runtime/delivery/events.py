@@ -29,6 +29,7 @@ class Session:
         "marked_entry",
         "overstated",
         "queued",
+        "settled_until",
         "shard",
         "stored",
         "watermark",
@@ -45,6 +46,8 @@ class Session:
         """The shard, once accepting needs no further look: a resume cannot bring what is known any more."""
         self.known_until = 0
         """The last sequence that an earlier life of the process has finished or put on disk."""
+        self.settled_until = 0
+        """Up to here an earlier life of the process has recorded that nothing is owed, also of what the disk has yet."""
         self.queued = 0
         """Events that are queued, in flight or on disk."""
         self.stored = 0

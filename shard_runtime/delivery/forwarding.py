@@ -257,6 +257,7 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled. What is queued or in flight then stays so, and another ``run`` goes on with it."""
+        self._let_go_of_settled()
         self._ledger.forget_what_is_over()
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._keep_house(), name="delivery housekeeping")
@@ -287,6 +288,18 @@ class Delivery:
     async def _fill(self, lane: Lane) -> None:
         assert self._spiller is not None, "only a lane that has spilled has anything to read"
         await self._spiller.fill(lane)
+        self._settled()
+
+    def _let_go_of_settled(self) -> None:
+        """Of what an earlier life of the process had begun to deliver, keep what is owed."""
+        if self._spiller is None:
+            return
+        for lane in self._all_lanes():
+            begun = list(lane.head) if lane.spilled else []
+            owed = self._spiller.owed(begun)
+            if len(owed) < len(begun):
+                lane.head.clear()
+                lane.head.extend(owed)
 
     def _fill_soon(self, lane: Lane) -> None:
         if self._tasks is not None and not lane.reading.locked():

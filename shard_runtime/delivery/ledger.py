@@ -201,6 +201,7 @@ class Ledger:
             self.sessions[session_id] = Session(session_id, watermark)
         else:
             session.forgotten = False
+            session.settled_until = watermark
             session.finish_through(watermark)
 
     def forget(self, session_id: str) -> None:

@@ -387,8 +387,27 @@ class Spiller:
             self._ledger.finished_groups.append(found.id)
             return
         group.count = group.left = len(events)
-        lane.head.extend(events)
         backlog.take(events)
+        lane.head.extend(self.owed(events))
+
+    def owed(self, events: list[Event]) -> list[Event]:
+        """Of *events* from disk those that are owed; the others are settled.
+
+        Sessions are saved on their own, so a kill can leave an acknowledgement there that the disk did not hear of.
+        """
+        if all(event.sequence > event.session.settled_until for event in events):
+            return events
+        owed: list[Event] = []
+        settled: list[Event] = []
+        for event in events:
+            if event.sequence > event.session.settled_until:
+                owed.append(event)
+                continue
+            settled.append(event)
+            if owed and event.group is not None:
+                event.group.ordered = False
+        self._ledger.settle(settled)
+        return owed
 
     async def _read_failed(self, error: SpillError) -> None:
         now = self._clock.monotonic()

@@ -260,8 +260,16 @@ class Moody:
     chance: random.Random
     committed: list[tuple[str, int]] = field(default_factory=list)
     mood: str = "away"
+    recorded: dict[str, int] = field(default_factory=dict)
+    """Up to where, by session, this life of the process found it recorded that everything is acknowledged."""
 
     async def __call__(self, request: Request) -> Response:
+        again = [
+            (entry["session"], entry["payload"]["s"])
+            for entry in request.entries
+            if entry["payload"]["s"] <= self.recorded.get(entry["session"], 0)
+        ]
+        assert not again, f"recorded as acknowledged before the restart: {again[:5]}"
         await asyncio.sleep(self.chance.expovariate(100))
         if self.mood == "away" or (self.mood == "moody" and self.chance.random() < 0.3):
             return status(503)
@@ -289,6 +297,7 @@ async def _kills(seed: int, ordering: str) -> None:
         config = forward(lanes=lanes, ordering=kind, max_batch_events=chance.choice([5, 256]))
         bench = Bench(config, seed, disk=disk, replay=chance.choice([100, 3500]))
         bench.receiver.answer = receiver
+        receiver.recorded = {f"session-{shard}": sequence for shard, sequence in saved.items()}
         discord.resume(bench, saved)
         bench.start()
         return bench
