@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds install-manifest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -82,6 +82,10 @@ e2e-down: ## ends the cluster that e2e and demo-kubernetes started
 crds: install ## the CRD and its reference page, generated from the models
 	@$(PY) -m gateway_operator.api.crd
 	@$(PY) -m gateway_operator.api.reference
+	@$(PY) scripts/install_manifest.py --crd
+
+install-manifest: install ## deploy/install.yaml, rendered from the chart; wants a helm
+	@$(PY) scripts/install_manifest.py
 
 lock: install ## resolve the dependencies anew
 	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \

@@ -78,6 +78,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         help="look after the gateways of this namespace; may be repeated; without it, of all",
     )
     parser.add_argument(
+        "--network-policies",
+        action="store_true",
+        help="make a NetworkPolicy for each gateway: its pods reach what its spec names, and nothing else",
+    )
+    parser.add_argument(
         "--lease",
         metavar="NAMESPACE/NAME",
         default=environment("LEASE"),
@@ -93,7 +98,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--lease (or LEASE) must be NAMESPACE/NAME")
     from_environment = [name.strip() for name in environment("WATCH_NAMESPACES", "").split(",") if name.strip()]
     return Options(
-        settings=RuntimeSettings(image=given.runtime_image, operator_url=given.operator_url),
+        settings=RuntimeSettings(
+            image=given.runtime_image, operator_url=given.operator_url, network_policies=given.network_policies
+        ),
         namespaces=given.namespace if given.namespace is not None else from_environment,
         host=given.host,
         port=given.port,

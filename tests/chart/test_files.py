@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -61,3 +63,42 @@ def test_the_example_gateway_is_valid_and_supported() -> None:
     gateway = parse_gateway(manifest)
     assert refusals(gateway.spec) == []
     assert gateway.spec.shards.count == 4
+
+
+def test_the_plain_manifest_is_not_older_than_the_chart() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "install_manifest.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_artifact_hub_is_told_of_what_the_chart_holds() -> None:
+    chart = load(CHART / "Chart.yaml")
+    told = {name.partition("/")[2]: text for name, text in chart["annotations"].items()}
+    values, version = load(CHART / "values.yaml"), chart["appVersion"]
+    repositories = (values["image"]["repository"], values["runtime"]["image"]["repository"])
+    images = [each["image"] for each in yaml.safe_load(told["images"])]
+    assert images == [f"{repository}:{version}" for repository in repositories]
+    (crd,) = yaml.safe_load(told["crds"])
+    generated = load(CHART / "files" / "discordgateways.yaml")
+    assert (crd["name"], crd["kind"]) == (generated["metadata"]["name"], generated["spec"]["names"]["kind"])
+    assert crd["version"] in {each["name"] for each in generated["spec"]["versions"]}
+    (example,) = yaml.safe_load(told["crdsExamples"])
+    assert refusals(parse_gateway(example).spec) == []
+    for link in yaml.safe_load(told["links"]):
+        assert (ROOT / link["url"].partition("/blob/main/")[2]).exists(), link
+
+
+def test_every_value_is_explained() -> None:
+    """A comment stands above each value or above the group that it is in."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    text = (CHART / "values.yaml").read_text()
+    for name in ("networkPolicy", "metrics", "rbac", "crds", "replicas", "watchNamespaces", "logLevel", "resources"):
+        assert name in schema["properties"]
+        lines = text.splitlines()
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"{name}:"))
+        assert lines[at - 1].startswith("#") or lines[at + 1].lstrip().startswith("#"), name

@@ -18,6 +18,8 @@ CHART: Final = Path(__file__).parents[2] / "charts" / "discord-gateway-operator"
 NODE: Final = Path(os.environ.get("DISCORD_GATEWAY_NODE", "/var/tmp/discord-gateway-node"))
 HELM: Final = shutil.which("helm") or shutil.which("helm", path=NODE / "bin")
 
+OPERATOR_ROLE: Final = "system-gateways-operator"
+
 pytestmark = pytest.mark.skipif(HELM is None, reason="there is no helm; `make e2e` builds one into the node's folder")
 
 
@@ -32,6 +34,11 @@ def render(*arguments: str) -> list[dict[str, Any]]:
 
 def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     (found,) = (document for document in objects if document["kind"] == kind)
+    return found
+
+
+def named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name))
     return found
 
 
@@ -61,8 +68,11 @@ def test_the_service_selects_the_operators_pods() -> None:
     assert selector.items() <= labels.items()
 
 
-def test_the_operators_pod_is_restricted() -> None:
-    pod = one(render(), "Deployment")["spec"]["template"]["spec"]
+@pytest.mark.parametrize("kind", ["Deployment", "Pod"])
+def test_pods_are_restricted(kind: str) -> None:
+    """The operator's, and the one of `helm test`."""
+    found = one(render(), kind)["spec"]
+    pod = found["template"]["spec"] if kind == "Deployment" else found
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -74,7 +84,7 @@ def test_the_operators_pod_is_restricted() -> None:
 
 
 def test_the_rights_cover_what_the_operator_does_and_no_wildcard() -> None:
-    granted = rules(one(render(), "ClusterRole"))
+    granted = rules(named(render(), "ClusterRole", OPERATOR_ROLE))
     for kind in OWNED_KINDS:
         assert granted[kind.plural] >= {"list", "create", "patch", "delete"}, kind
     assert granted["configmaps"] >= {"get", "update"}
@@ -92,12 +102,17 @@ def test_the_rights_cover_what_the_operator_does_and_no_wildcard() -> None:
 def test_with_namespaces_there_are_only_roles_in_them() -> None:
     objects = render("--set=watchNamespaces={one,two}")
     kinds = [document["kind"] for document in objects]
-    assert not {"ClusterRole", "ClusterRoleBinding"} & set(kinds)
+    assert "ClusterRoleBinding" not in kinds
+    aggregated = [each for each in objects if each["kind"] == "ClusterRole"]
+    assert all("rbac.authorization.k8s.io/aggregate-to-edit" in each["metadata"]["labels"] for each in aggregated)
+    assert "ClusterRole" not in {
+        each["kind"] for each in render("--set=watchNamespaces={one,two}", "--set=rbac.aggregate=false")
+    }
     roles = [
         document for document in objects if document["kind"] == "Role" and document["metadata"]["namespace"] != "system"
     ]
     assert [role["metadata"]["namespace"] for role in roles] == ["one", "two"]
-    assert rules(roles[0]) == rules(one(render(), "ClusterRole"))
+    assert rules(roles[0]) == rules(named(render(), "ClusterRole", OPERATOR_ROLE))
 
 
 def test_the_operator_may_hold_the_lease_that_it_is_told_of_and_no_other() -> None:

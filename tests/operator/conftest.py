@@ -107,6 +107,7 @@ class World:
     guilds: int = 40
     missing_images: set[str] = field(default_factory=set)
     """Images that cannot be pulled."""
+    network_policies: bool = True
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -260,7 +261,9 @@ class World:
             http=self,
             clock=self.clock,
             chance=random.Random(1),
-            settings=lambda: RuntimeSettings(image="runtime:1", operator_url="http://operator.test:8080"),
+            settings=lambda: RuntimeSettings(
+                image="runtime:1", operator_url="http://operator.test:8080", network_policies=self.network_policies
+            ),
             incarnation="test",
         )
 

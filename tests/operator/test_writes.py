@@ -82,18 +82,20 @@ async def test_a_new_operator_applies_everything_once(world: World) -> None:
     cluster = Counting(world)
     second = world.operator(cluster).fleet.reconciler
     await world.passes(second, seconds=120)
-    assert cluster.writes["apply"] == 6, "two Services, a PodDisruptionBudget, two ConfigMaps and a StatefulSet"
+    assert cluster.writes["apply"] == 7, (
+        "two Services, a PodDisruptionBudget, a NetworkPolicy, two ConfigMaps and a StatefulSet"
+    )
     after = {key: version for key, version in world.versions().items() if key[0] != "DiscordGateway"}
     assert after == before
 
 
-@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "ConfigMap", "StatefulSet"])
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "StatefulSet"])
 async def test_a_foreign_edit_is_undone(world: World, kind: str) -> None:
     world.apply()
     cluster = Counting(world)
     reconciler = world.operator(cluster).fleet.reconciler
     await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
-    name = {"Service": "bot", "PodDisruptionBudget": "bot", "ConfigMap": "bot-forward", "StatefulSet": "bot-g1"}[kind]
+    name = {"ConfigMap": "bot-forward", "StatefulSet": "bot-g1"}.get(kind, "bot")
     found = world.store.get(KINDS[kind], "default", name)
     assert found is not None
 
@@ -112,6 +114,23 @@ async def test_a_foreign_edit_is_undone(world: World, kind: str) -> None:
     assert after is not None
     assert (after.get("spec"), after.get("data")) == (found.get("spec"), found.get("data"))
     assert cluster.writes["apply"] == 1
+
+
+async def test_policies_that_are_switched_off_are_removed_and_other_peoples_stay(world: World) -> None:
+    world.apply()
+    reconciler = world.operator().fleet.reconciler
+    await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    theirs = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "more", "namespace": "default", "labels": {"discordgateway.dev/gateway": "bot"}},
+        "spec": {"podSelector": {}},
+    }
+    world.store.apply(theirs)
+    world.network_policies = False
+    await world.passes(reconciler, seconds=5)
+    left = [each["metadata"]["name"] for each in world.store.select(KINDS["NetworkPolicy"], None, {})]
+    assert left == ["more"]
 
 
 async def test_a_controllers_status_is_no_foreign_edit(world: World) -> None:

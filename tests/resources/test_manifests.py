@@ -247,7 +247,7 @@ def test_the_revision_is_pinned() -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    [*generation_manifests(OWNER, spec(), GENERATION, SETTINGS), *shared_manifests(OWNER, spec())],
+    [*generation_manifests(OWNER, spec(), GENERATION, SETTINGS), *shared_manifests(OWNER, spec(), SETTINGS)],
     ids=lambda manifest: manifest["metadata"]["name"],
 )
 def test_everything_is_owned_by_the_gateway(manifest: dict[str, Any]) -> None:
@@ -267,7 +267,8 @@ def test_everything_is_owned_by_the_gateway(manifest: dict[str, Any]) -> None:
 
 
 def test_services() -> None:
-    services = {m["metadata"]["name"]: m["spec"] for m in shared_manifests(OWNER, spec()) if m["kind"] == "Service"}
+    shared = shared_manifests(OWNER, spec(), SETTINGS)
+    services = {m["metadata"]["name"]: m["spec"] for m in shared if m["kind"] == "Service"}
     assert set(services) == {"my-bot", "my-bot-pods"}
     pods = services["my-bot-pods"]
     assert (pods["clusterIP"], pods["publishNotReadyAddresses"]) == ("None", True)
@@ -277,7 +278,7 @@ def test_services() -> None:
 
 
 def test_a_drain_takes_pods_one_by_one_and_is_not_held_up_by_those_that_are_not_ready() -> None:
-    (budget,) = [m for m in shared_manifests(OWNER, spec()) if m["kind"] == "PodDisruptionBudget"]
+    (budget,) = [m for m in shared_manifests(OWNER, spec(), SETTINGS) if m["kind"] == "PodDisruptionBudget"]
     assert budget["metadata"]["name"] == "my-bot"
     assert budget["spec"] == {
         "maxUnavailable": 1,

@@ -33,10 +33,22 @@ CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 SERVICE: Final = Kind("v1", "Service", "services")
 POD_DISRUPTION_BUDGET: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS: Final[Mapping[str, Kind]] = {
-    kind.kind: kind for kind in (GATEWAY, STATEFUL_SET, POD, CONFIG_MAP, SECRET, SERVICE, POD_DISRUPTION_BUDGET, LEASE)
+    kind.kind: kind
+    for kind in (
+        GATEWAY,
+        STATEFUL_SET,
+        POD,
+        CONFIG_MAP,
+        SECRET,
+        SERVICE,
+        POD_DISRUPTION_BUDGET,
+        NETWORK_POLICY,
+        LEASE,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from gateway_operator.api.generation import GATEWAY_LABEL, GENERATION_LABEL
 from gateway_operator.api.spec import Spec
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
+    NETWORK_POLICY,
     POD,
     STATEFUL_SET,
     AlreadyExistsError,
@@ -127,13 +128,20 @@ class Actor:
         else:
             if site.world.auth is None:
                 await ensure_auth(self._cluster, owner, new_token=self._make_token)
-            manifests = shared_manifests(owner, spec)
+            manifests = shared_manifests(owner, spec, site.settings)
         for manifest in manifests:
             await self._applier.apply(manifest, site.world.present)
         if isinstance(action, EnsureShared):
+            await self._remove_unwanted_policy(manifests, site)
             await self._refresh_inputs(spec, site)
         elif not action.create:
             await self._remove_unused(action.generation.number, manifests, site)
+
+    async def _remove_unwanted_policy(self, wanted: list[Manifest], site: Site) -> None:
+        """Delete the gateway's NetworkPolicy once policies are switched off; anybody else's is left alone."""
+        key = (NETWORK_POLICY.kind, site.gateway.metadata.name)
+        if key in site.world.present and key not in {(each["kind"], each["metadata"]["name"]) for each in wanted}:
+            await self._cluster.delete(NETWORK_POLICY, site.gateway.metadata.namespace, key[1])
 
     async def _refresh_inputs(self, spec: Spec, site: Site) -> None:
         """Let nodes refresh the mounts of pods that may not have the present forward configuration or token yet."""

@@ -14,6 +14,7 @@ from typing import Final
 from gateway_operator.api.generation import GATEWAY_LABEL
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
+    NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
@@ -32,7 +33,7 @@ LONGEST_BACKOFF_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 0.05
 """Changes come in crowds (a StatefulSet and its pods); one pass answers them all."""
 
-OWNED_KINDS: Final = (STATEFUL_SET, POD_DISRUPTION_BUDGET, SERVICE, CONFIG_MAP, SECRET)
+OWNED_KINDS: Final = (STATEFUL_SET, POD_DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE, CONFIG_MAP, SECRET)
 """What goes with a gateway, in this order: first what runs, last what it authenticates with."""
 
 

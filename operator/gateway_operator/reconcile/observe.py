@@ -18,6 +18,7 @@ from gateway_operator.api.status import Status
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
     GATEWAY,
+    NETWORK_POLICY,
     POD,
     POD_DISRUPTION_BUDGET,
     SERVICE,
@@ -41,7 +42,7 @@ from shard_runtime.contract import PodStatus, Record, decode
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 
-SHARED_KINDS: Final = (SERVICE, POD_DISRUPTION_BUDGET)
+SHARED_KINDS: Final = (SERVICE, POD_DISRUPTION_BUDGET, NETWORK_POLICY)
 
 RatesOf = Callable[[PodStatus], Mapping[int, float]]
 
@@ -67,7 +68,7 @@ class World:
     addresses: Mapping[tuple[int, int], PodAddress]
     """Existing pods by generation and index."""
     present: Present = field(repr=False)
-    """StatefulSets, ConfigMaps, Services and the PodDisruptionBudget."""
+    """StatefulSets, ConfigMaps, Services, the PodDisruptionBudget and the NetworkPolicy."""
     pods: tuple[Manifest, ...] = field(repr=False)
     mounted: frozenset[str]
     """Names of the ConfigMaps that a pod mounts, or a StatefulSet's future pods would."""

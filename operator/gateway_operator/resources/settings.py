@@ -13,5 +13,7 @@ class RuntimeSettings:
     """Image of the runtime where ``spec.template.image`` names none."""
     operator_url: str
     """Where pods find the operator, such as ``http://release-operator.system.svc:8080``."""
+    network_policies: bool = False
+    """Whether each gateway gets a NetworkPolicy that bounds where its pods may go."""
     pod_url: str | None = None
     """``RuntimeConfig.podURL``; None: the pods' names under the headless Service."""
