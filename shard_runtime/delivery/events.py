@@ -47,7 +47,7 @@ class Session:
         self.known_until = 0
         """The last sequence that an earlier life of the process has finished or put on disk."""
         self.settled_until = 0
-        """Up to here an earlier life of the process has recorded that nothing is owed, also of what the disk has yet."""
+        """Up to here an earlier life has recorded that nothing is owed, also of what the disk has yet."""
         self.queued = 0
         """Events that are queued, in flight or on disk."""
         self.stored = 0
