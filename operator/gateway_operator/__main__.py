@@ -125,6 +125,11 @@ def _lease(given: str | None, port: int, environment: Callable[[str], str | None
     )
 
 
+def surface_of(plane: ControlPlane, relay: Relay, *, ready: Callable[[], bool]) -> Surface:
+    """All that the operator answers."""
+    return Surface(ready=ready, metrics=plane.metrics, routes=relay.routes(plane.routes()))
+
+
 async def run(options: Options, kubernetes: KubernetesCluster) -> int:
     """Run until SIGTERM or SIGINT (0), or until kopf's thread ends by itself (1)."""
     clock, chance = SystemClock(), random.Random()
@@ -162,7 +167,7 @@ async def run(options: Options, kubernetes: KubernetesCluster) -> int:
             leading=leading,
             leader_address=lambda: None if leadership is None else leadership.leader_address,
         )
-        surface = Surface(ready=lambda: operation.ready, metrics=plane.metrics, routes=relay.routes(plane.routes()))
+        surface = surface_of(plane, relay, ready=lambda: operation.ready)
         await surface.start(options.host, options.port)
         try:
             return await operation.run()

@@ -13,6 +13,7 @@ from typing import Final
 
 import h11
 
+from shard_runtime.admin.heads import flaw
 from shard_runtime.admin.messages import Answer, Application, Head, problem
 
 READ_SIZE: Final = 64 << 10
@@ -121,10 +122,10 @@ class _Connection:
         """Wait for a request's first byte as long as a connection may idle, then for its head."""
         try:
             async with asyncio.timeout(self._limits.idle_seconds):
-                event = self._h11.next_event()
+                event = self._parsed()
                 if event is h11.NEED_DATA:
                     self._h11.receive_data(await self._reader.read(READ_SIZE))
-                    event = self._h11.next_event()
+                    event = self._parsed()
         except TimeoutError:
             return h11.PAUSED
         if event is not h11.NEED_DATA:
@@ -132,8 +133,16 @@ class _Connection:
         async with asyncio.timeout(self._limits.request_seconds):
             return await self._next_event()
 
+    def _parsed(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """What h11 makes of what came; a head first has to be beyond doubt."""
+        if self._h11.their_state is h11.IDLE:
+            found = flaw(self._h11.trailing_data[0])
+            if found is not None:
+                raise h11.RemoteProtocolError(found)
+        return self._h11.next_event()
+
     async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        while (event := self._h11.next_event()) is h11.NEED_DATA:
+        while (event := self._parsed()) is h11.NEED_DATA:
             if self._h11.they_are_waiting_for_100_continue:
                 headers: list[tuple[bytes, bytes]] = []
                 await self._write(self._h11.send(h11.InformationalResponse(status_code=100, headers=headers)))

@@ -49,6 +49,12 @@ class Surface:
             "/v1/checkpoints": {"POST": self._keep_checkpoint},
         }
 
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """Every call there is, as its method and its path, or an example of it."""
+        fixed = [(method, path) for path, methods in self._calls.items() for method in methods]
+        return [*fixed, ("GET", "/v1/checkpoints/1/0")]
+
     def refuse(self, head: Head) -> Answer | None:
         # Leave comes before everything else, so that a stranger does not learn which calls there are.
         if head.path not in PROBES and not self._may(head):

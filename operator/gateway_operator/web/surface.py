@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway_operator.web.metrics import CONTENT_TYPE, Metric, render
 
@@ -14,6 +16,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_BODY_BYTES: Final = 256 << 10
 SHUTDOWN_SECONDS: Final = 2.0
+
+OPEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that answer without a token."""
 
 Metrics = Callable[[], Iterable[Metric]]
 
@@ -35,9 +40,20 @@ class Surface:
         )
         self._runner: web.AppRunner | None = None
 
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """Every call there is, as its method and its path, or an example of it."""
+        return [
+            (route.method, re.sub(r"\{[^}]*\}", "1", route.resource.canonical))
+            for route in self._app.router.routes()
+            if route.resource is not None
+        ]
+
     async def start(self, host: str, port: int) -> int:
         """Listen; port 0 takes a free one. Returns the port. Raises ``OSError``."""
-        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(
+            self._app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, logger=_requests_log()
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
@@ -58,3 +74,20 @@ class Surface:
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(text=render(self._metrics()), headers={"content-type": CONTENT_TYPE})
+
+
+def _requests_log() -> logging.Logger:
+    """Where aiohttp reports failed requests.
+
+    It would print of a malformed one the line at fault, which may be the one with the token, and a trace for everybody
+    who speaks no HTTP.
+    """
+    logger = logging.getLogger(f"{__name__}.requests")
+    if not logger.filters:
+        logger.addFilter(_failed_here)
+    return logger
+
+
+def _failed_here(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
