@@ -332,6 +332,9 @@ class ShardStatus(Wire, frozen=True, kw_only=True):
     heartbeat_milliseconds: float | None = None
     silent_seconds: float | None = None
     """Age of the last frame from Discord."""
+    behind_seconds: float | None = None
+    """How long ago it is that certainly everything had arrived that Discord had sent the session until then; absent
+    before the session has been READY or RESUMED in this process."""
     queued: int = 0
     identifies: int = 0
     resumes: int = 0
@@ -535,6 +538,8 @@ class HandoverReply(Wire, frozen=True, kw_only=True):
     windows: list[GuildWindow] = []
     unacknowledged: list[int] = []
     """Guilds of the asker with accepted events that the receiver has not acknowledged yet."""
+    behind_milliseconds: int = 0
+    """How long ago it is that certainly everything had arrived that Discord had sent the pod's sessions until then."""
     after: list[GuildWindow] | None = None
     """What the pod's sessions received in the moment after the seal, and did not accept: evidence only. Absent when not
     asked for, or not known (yet: the moment has not passed)."""

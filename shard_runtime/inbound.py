@@ -116,7 +116,7 @@ class Inbound:
         if self._socket is None or paused == self.paused:
             return
         self.paused = paused
-        self._heartbeat.heard = True  # silence that is our own doing is no sign of a dead peer
+        self._heartbeat.excused = True  # silence that is our own doing is no sign of a dead peer
         if paused:
             self._socket.pause_reading()
         else:

@@ -132,6 +132,7 @@ class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
     recorded_since: int | None
     windows: list[contract.GuildWindow]
     unacknowledged: list[int]
+    behind_milliseconds: int = 0
     after: list[contract.GuildWindow] | None = None
 
 

@@ -159,7 +159,7 @@ class Shard:
             await self._connect()
         else:
             if self._connection is not None and self._connection.paused:
-                machine.heartbeat.heard = True  # it may well have answered; nobody has looked
+                machine.heartbeat.excused = True  # it may well have answered; nobody has looked
             self._do(machine.tick(now))
 
     async def _connect(self) -> None:
@@ -353,6 +353,11 @@ class Shard:
         if self._connection is not None and (not paused or self._machine.phase is Phase.LIVE):
             self._connection.pause(paused)
 
+    def probe(self, wanted: bool) -> None:
+        """Make sure often that the session is there, within Discord's limits, or no more."""
+        self._machine.probe(wanted, self._clock.monotonic())
+        self._due.set()
+
     @property
     def guilds(self) -> int:
         return self._guilds.count
@@ -397,6 +402,7 @@ class Shard:
             guilds=self._guilds.count,
             heartbeat_milliseconds=None if latency is None else latency * 1000,
             silent_seconds=machine.heartbeat.silent_seconds(now),
+            behind_seconds=machine.heartbeat.behind_seconds(now),
             identifies=machine.identifies,
             resumes=machine.resumes,
             close_code=machine.close_code,

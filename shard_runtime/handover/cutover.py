@@ -13,6 +13,10 @@ Trimming needs the old pod's word that it was not sealed: it may have been seale
 the news of the commit reached us, and what came after that is ours to deliver. So a worker in standby asks its old pods
 every second or two (:meth:`Cutover.unsealed`); while one does not answer, its guilds' events are kept, up to the bound.
 
+Nor is a session that is not sealed sure to get its events: its link may have gone silent, and if it is sealed before it
+has resumed, what it lacks is here alone. So old pods say how far *behind* they may be, and events are kept on from
+before that moment; and a rehearsal needs every old session to have been complete up to well after ours began.
+
 Before the commit the worker rehearses: it aligns the windows of unsealed old pods without effect
 (:meth:`Cutover.rehearse`), which shows whether the two sides see the same streams, and measures the lag between them.
 
@@ -46,7 +50,7 @@ from shard_runtime.handover.keys import Place
 from shard_runtime.handover.lags import UNMEASURED_MILLISECONDS
 from shard_runtime.handover.old_pod import Known, OldPod, by_place
 from shard_runtime.handover.placed import Placed, placed
-from shard_runtime.handover.rehearsal import Rehearsal
+from shard_runtime.handover.rehearsal import Rehearsal, silence
 from shard_runtime.handover.report import Report
 from shard_runtime.handover.steps import Deliver, Step
 from shard_runtime.handover.streams import StreamAlignment
@@ -126,6 +130,8 @@ class Cutover:
     def begins(self, shard: int, now: int) -> None:
         """*shard* has a new session, or goes on with one that another process had: what it had before is not here."""
         self._began[shard] = now
+        for rehearsal in self._rehearsals.values():
+            rehearsal.doubt("A session of this generation has begun since the windows were compared.")
 
     def offer(self, event: Held) -> Step:
         """The next event of one of this worker's sessions, in order of arrival."""
@@ -157,12 +163,18 @@ class Cutover:
 
     # --- News ---------------------------------------------------------------------------------------------------------
 
-    def unsealed(self, pod: int, asked_at: int) -> Step:
-        """Old *pod* answered a question of *asked_at* (this pod's clock) and was not sealed. Lets standby trim."""
+    def unsealed(self, pod: int, asked_at: int, *, behind: int = 0) -> Step:
+        """Old *pod* answered a question of *asked_at* (this pod's clock) and was not sealed. Lets standby trim.
+
+        *behind*: how many milliseconds ago its sessions certainly had everything that Discord had sent until then.
+        """
         step = Step()
         old = self._pods.get(pod)
         if old is not None and not old.sealed:
             old.unsealed_at = max(asked_at, old.unsealed_at or asked_at)
+            old.complete_until = max(asked_at - behind, old.complete_until or asked_at - behind)
+            if behind > self._overlap:
+                self._rehearsals[pod].doubt(silence(behind))
             if self.committed_at is None:
                 self._trim(old, asked_at, step)
         return step
@@ -180,6 +192,7 @@ class Cutover:
             recorded_since=reply.recorded_since,
             held_since=max(old.hold.complete_since, *(self._began.get(shard, now) for shard in self._shards)),
             now=now,
+            until=now if old.complete_until is None else min(now, old.complete_until),
         )
 
     def rehearsed(self, pod: int) -> bool:
@@ -308,8 +321,9 @@ class Cutover:
         return self._pods.get(self._predecessor.pod_of(shard))
 
     def _trim(self, pod: OldPod, now: int, step: Step) -> None:
-        if pod.unsealed_at is not None:
-            step.skip.extend(pod.hold.trim(min(now - self._overlap, pod.unsealed_at - UNMEASURED_MILLISECONDS)))
+        if pod.unsealed_at is not None and pod.complete_until is not None:
+            complete = min(now, pod.complete_until)
+            step.skip.extend(pod.hold.trim(min(complete - self._overlap, pod.unsealed_at - UNMEASURED_MILLISECONDS)))
 
     def _bound(self, step: Step) -> None:
         """Give up the oldest of what is held most, down to the bounds."""

@@ -36,6 +36,8 @@ class OldPod:
         self.hold = Hold()
         self.unsealed_at: int | None = None
         """The latest moment (this pod's clock) at which it was certainly not sealed."""
+        self.complete_until: int | None = None
+        """All that Discord had sent its sessions by then (this pod's clock) had certainly arrived."""
         self.reply: HandoverReply | None = None
         """Its answer to the seal; None until sealed."""
         self.sealed_at = 0

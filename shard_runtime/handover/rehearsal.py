@@ -32,6 +32,10 @@ class Rehearsal:
         self.compared = self.common = 0
         """Streams in which the old side had events with an id, and those of them of which this side has one too."""
 
+    def doubt(self, problem: str) -> None:
+        """What an earlier comparison showed does not hold any more, for the reason that *problem* says."""
+        self.problem = problem
+
     def take(
         self,
         *,
@@ -41,8 +45,10 @@ class Rehearsal:
         recorded_since: int | None,
         held_since: int,
         now: int,
+        until: int,
     ) -> None:
-        """Compare what an old pod recorded (its clock) with what is *held* (ours)."""
+        """Compare what an old pod recorded (its clock) with what is *held* (ours). *until*: when the old pod's sessions
+        certainly had everything that Discord had sent by then."""
         if recorded_since is None:
             self.problem = "An old pod does not record yet."
             return
@@ -50,14 +56,17 @@ class Rehearsal:
         if now - since < self._overlap // 2:
             self.problem = f"Both sides have recorded the same events for {max(0, now - since) / 1000:.0f} s only."
             return
+        if until - since < self._overlap // 2:
+            self.problem = silence(now - until)
+            return
         measured = overlap.measured(sealed_at=now, complete_since=recorded_since, stall_rule=False)
         if measured.least is not None and measured.most is not None:
             least, most = self.extremes or (measured.least, measured.most)
             self.extremes = (min(least, measured.least), max(most, measured.most))
             self.mean = measured.bounds.mean
         # Without the ends, where an event may have reached one side only.
-        edge = min(UNMEASURED_MILLISECONDS, (now - since) // 4)
-        begin, end = since + edge, now - edge
+        edge = min(UNMEASURED_MILLISECONDS, (until - since) // 4)
+        begin, end = since + edge, until - edge
         ours = {event.key for event in held if event.unique}
         self.compared = self.common = 0
         for window in windows.values():
@@ -72,3 +81,11 @@ class Rehearsal:
             )
         else:
             self.problem = None
+
+
+def silence(behind: int) -> str:
+    """The problem of an old session that has been without a sign of life for *behind* milliseconds."""
+    return (
+        f"An old session has not been heard for {behind / 1000:.0f} s; what Discord sent it may be missing until it "
+        "resumes."
+    )

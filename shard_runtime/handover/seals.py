@@ -45,8 +45,8 @@ def decode_seal(data: bytes) -> Seal:
 def sealing_moment(now: int, last_heard: Iterable[int | None]) -> int:
     """The ``sealed_at`` of a pod that stops accepting *now*.
 
-    *last_heard*: for each shard whose connection is down (or resuming), when it last received a frame, None for one
-    that never did; connected shards are left out. What Discord sent since then never arrived, and the new side must not
-    take it for accepted; an early moment costs marked duplicates, a late one loses events.
+    *last_heard*: for each shard whose connection is down, resuming or silent, up to when everything had arrived, None
+    for one of which that is not known; the others are left out. What Discord sent since then never arrived, and the new
+    side must not take it for accepted; an early moment costs marked duplicates, a late one loses events.
     """
     return min([now, *(0 if heard is None else heard for heard in last_heard)])

@@ -50,6 +50,12 @@ class Window:
         self._order: deque[tuple[Place, int | None, int]] = deque()
         """Stream, subject and arrival of each recorded event, oldest first."""
         self._since = since
+        self._complete_until: int | None = None
+
+    def complete_until(self, moment: int) -> None:
+        """All that Discord had sent by *moment* has arrived. What is missing since then may come to the other side
+        only, which will have to find its place: so the past is kept from the span before that moment on."""
+        self._complete_until = moment
 
     @property
     def recorded_since(self) -> int:
@@ -73,7 +79,7 @@ class Window:
                 events = self._streams[place] = deque()
             events.append(WindowEvent(key=hash_, arrival=arrival, unique=unique))
         self._order.append((place, subject, arrival))
-        horizon = arrival - self._span
+        horizon = (arrival if self._complete_until is None else min(arrival, self._complete_until)) - self._span
         while len(self._order) > self._most or self._order[0][2] < horizon:
             self._forget_oldest()
 

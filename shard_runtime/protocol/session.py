@@ -280,6 +280,7 @@ class SessionMachine:
     def _live(self, now: float) -> None:
         self._timeout_at = math.inf
         self._steady_since = now
+        self.heartbeat.current(now)
         self._resumes_may_work()
 
     def _resumes_may_work(self) -> None:
@@ -292,7 +293,7 @@ class SessionMachine:
         """When :meth:`tick` (or, while IDLE, a connection) is due; infinite where nothing is."""
         if self.phase is Phase.IDLE:
             return self.retry_at
-        return min(self.heartbeat.due_at, self._timeout_at)
+        return min(self.heartbeat.due_at, self.heartbeat.probe_at, self._timeout_at)
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due at *now*."""
@@ -305,7 +306,19 @@ class SessionMachine:
             if self.heartbeat.unanswered(now):
                 return self._end(Input.SILENCE, now)
             return [self._beat(now)]
+        if now >= self.heartbeat.probe_at:
+            return self._probe(now)
         return []
+
+    def probe(self, wanted: bool, now: float) -> None:
+        """Make sure often that the live session is there, while *wanted*."""
+        self.heartbeat.probe(wanted, now)
+
+    def _probe(self, now: float) -> list[Action]:
+        if self.heartbeat.dead(now):
+            return self._end(Input.SILENCE, now)
+        # It counts as a beat out of turn, to which commands give way; without room for one the next has to do.
+        return [self._beat(now)] if self.heartbeat.wants_probe(now) and self.budget.answers(now) else []
 
     def _beat(self, now: float) -> SendHeartbeat:
         self.heartbeat.sent(now)

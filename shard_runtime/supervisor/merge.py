@@ -30,6 +30,7 @@ def merged_windows(answers: Sequence[Windows]) -> Windows:
         recorded_since=max(known) if recorded else None,
         windows=[window for answer in answers for window in answer.windows],
         unacknowledged=sorted({guild for answer in answers for guild in answer.unacknowledged}),
+        behind_milliseconds=max((answer.behind_milliseconds for answer in answers), default=0),
         after=None
         if any(answer.after is None for answer in answers)
         else [window for answer in answers for window in answer.after or ()],

@@ -341,6 +341,7 @@ class Pod:
             recorded_since=merged.recorded_since,
             windows=merged.windows,
             unacknowledged=merged.unacknowledged,
+            behind_milliseconds=merged.behind_milliseconds,
             after=merged.after,
         )
 

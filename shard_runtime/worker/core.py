@@ -279,6 +279,7 @@ class Worker:
         self._handover = takeover.status()
         self._takeover = None
         self._flow.release()
+        self._probe_sessions()
 
     def _settled(self) -> bool:
         """Whether everything from before the end of the handover is acknowledged, so that no resume brings it again."""
@@ -291,6 +292,7 @@ class Worker:
     def _follow(self, orders: Orders) -> None:
         """Do what a role asks for. Repeating an order changes nothing."""
         self._orders = orders
+        self._probe_sessions()
         match orders.role:
             case Role.STANDBY:
                 if self._takeover is not None:  # without a predecessor there is nothing to stand by for
@@ -312,6 +314,10 @@ class Worker:
         """Whether another generation is being prepared, or is active already and has not asked for the seal yet."""
         own = self._config.generation
         return orders.target not in (None, own) or orders.active not in (None, own)
+
+    def _probe_sessions(self) -> None:
+        """A link that is silent is to be known soon while streams move from session to session."""
+        self._shards.probe(self._takeover is not None or self._has_successor(self._orders))
 
     def _start_shards(self) -> None:
         if self._tasks is None or self._stopping or self._old_side.sealed:
@@ -368,6 +374,7 @@ class Worker:
             self._lag.observe(max(0.0, self._clock.monotonic() - due))
             self._shards.look_at_pace()
             self._look_at_memory()
+            self._old_side.look()
             self._save()
 
     def _lost(self, shard: int, cause: str, events: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,11 @@ from shard_runtime.handover.window import AFTER_MILLISECONDS, Window
 from shard_runtime.orders import Windows
 from shard_runtime.ports import Clock, Disk
 from shard_runtime.worker.flow import Flow
+
+SILENT_SECONDS: Final = 10.0
+"""A session that is READY, and from which nothing came for so long in spite of probes, is cut off."""
+UNKNOWN_MILLISECONDS: Final = 24 * 3600 * 1000
+"""Stands for not knowing how far behind a session is."""
 
 EVERYONE: Final = contract.HandoverRequest(generation=0, count=1, shards=[0])
 """Stands for an asker of all guilds."""
@@ -99,6 +105,21 @@ class OldSide:
         self._flow.record(self._window)
         self._delivery.track_guilds(wanted)
 
+    def look(self) -> None:
+        """To be called several times a second: how far back the window has to reach."""
+        if self._window is not None:
+            self._window.complete_until(self._clock.unix_milliseconds() - self._behind_milliseconds())
+
+    def _behind_milliseconds(self) -> int:
+        """How long ago the session was complete that is furthest behind. Shards that hold none, or have stopped for
+        good, have nothing to come."""
+        ages = [
+            UNKNOWN_MILLISECONDS if status.behind_seconds is None else math.ceil(status.behind_seconds * 1000)
+            for status in self._statuses()
+            if status.sequence is not None and status.state is not ShardState.STOPPED
+        ]
+        return max(ages, default=0)
+
     def _new_window(self, since: int) -> Window:
         return Window(since=since, overlap_seconds=self._config.overlap_seconds, own_user=self._flow.own_user)
 
@@ -137,9 +158,9 @@ class OldSide:
     @staticmethod
     def _last_heard(statuses: Iterable[contract.ShardStatus], now: int) -> Iterable[int | None]:
         for status in statuses:
-            if status.state is not ShardState.READY:
-                silent = status.silent_seconds
-                yield None if silent is None else now - round(silent * 1000)
+            behind = status.behind_seconds
+            if status.state is not ShardState.READY or behind is None or behind > SILENT_SECONDS:
+                yield None if behind is None else now - math.ceil(behind * 1000)
 
     def windows(self, request: contract.HandoverRequest) -> Windows:
         """The answer to *request*, sealed or not."""
@@ -155,6 +176,7 @@ class OldSide:
                 recorded_since=None if window is None else window.recorded_since,
                 windows=window.export(request) if window is not None and request.windows else [],
                 unacknowledged=sorted(filter(asked, self._delivery.unacknowledged_guilds())),
+                behind_milliseconds=self._behind_milliseconds(),
             )
         seal = self._sealed.seal
         owed = set(self._delivery.unacknowledged_guilds())

@@ -70,6 +70,7 @@ class Shards:
         """The token that each shard used last."""
         self._new_token = asyncio.Event()
         self._ended = False
+        self._probed = False
         self._paces: dict[int, float] = {}
         """Events per second of each shard."""
         self._counted: dict[int, int] = {}
@@ -98,6 +99,7 @@ class Shards:
                 address=self._address,
                 meter=self._meter,
             )
+            self._shards[shard].probe(self._probed)
             self._tasks[shard] = tasks.create_task(self._keep(self._shards[shard]), name=f"shard {shard}")
 
     def _hand_out(self, shard: int) -> str:
@@ -147,6 +149,13 @@ class Shards:
         """Stop reading the live sessions' sockets, or go on; see :meth:`shard_runtime.shard.Shard.pause_reading`."""
         for shard in self._shards.values():
             shard.pause_reading(paused)
+
+    def probe(self, wanted: bool) -> None:
+        """Make sure often that the sessions are there, or no more; see :meth:`shard_runtime.shard.Shard.probe`."""
+        if wanted != self._probed:
+            self._probed = wanted
+            for shard in self._shards.values():
+                shard.probe(wanted)
 
     def replay_events(self, shard: int) -> int:
         """How many events Discord keeps for a resume of *shard*, as far as is known (docs/protocol.md)."""

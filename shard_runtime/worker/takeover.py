@@ -92,7 +92,7 @@ class Takeover:
         self._committed = asyncio.Event()
         self._disk_failed = False
         self._found: dict[int, _Found] = {}
-        self._rehearse_at: dict[int, int] = {}
+        self._rehearsed_at: dict[int, int] = {}
 
     # --- Restarts -----------------------------------------------------------------------------------------------------
 
@@ -241,10 +241,10 @@ class Takeover:
         light = msgspec.structs.replace(self._request, windows=False)
         if not self._committed.is_set():
             asked_at = self._clock.unix_milliseconds()
-            rehearses = asked_at >= self._rehearse_at.get(pod, 0)
+            rehearses = asked_at >= self._rehearse_at(pod)
             reply = await self._siblings.window(self._predecessor, pod, self._request if rehearses else light)
             if reply.sealed_at is None:
-                self._apply(self._cutover.unsealed(pod, asked_at))
+                self._apply(self._cutover.unsealed(pod, asked_at, behind=reply.behind_milliseconds))
                 if rehearses:
                     self._rehearse(pod, reply)
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
@@ -260,12 +260,15 @@ class Takeover:
             self._apply(self._cutover.acknowledged(pod, reply.unacknowledged, now))
         return AWAIT_SECONDS if pod in self._cutover.to_await or pod in self._cutover.to_hear else None
 
+    def _rehearse_at(self, pod: int) -> int:
+        """What went well is looked at again, since a cutover may wait long; but it costs the old pod something."""
+        pause = REHEARSE_AGAIN_SECONDS if self._cutover.rehearsed(pod) else REHEARSE_SECONDS
+        return self._rehearsed_at.get(pod, 0) + round(pause * 1000)
+
     def _rehearse(self, pod: int, reply: contract.HandoverReply) -> None:
         now = self._clock.unix_milliseconds()
         self._cutover.rehearse(pod, reply, now)
-        # What went well is looked at again, since a cutover may wait long; but it costs the old pod something.
-        pause = REHEARSE_AGAIN_SECONDS if self._cutover.rehearsed(pod) else REHEARSE_SECONDS
-        self._rehearse_at[pod] = now + round(self._chance.uniform(0.75, 1.0) * pause * 1000)
+        self._rehearsed_at[pod] = now - round(self._chance.uniform(0.0, 0.25) * REHEARSE_SECONDS * 1000)
 
     def _seal(self, pod: int, reply: contract.HandoverReply) -> None:
         now = self._clock.unix_milliseconds()

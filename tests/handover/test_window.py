@@ -58,6 +58,17 @@ def test_an_asker_gets_its_own_guilds() -> None:
     assert set(asked_for(guilds, request)) == expected
 
 
+def test_the_past_of_a_session_that_may_be_cut_off_is_kept() -> None:
+    window = Window(since=0, overlap_seconds=10)
+    window.complete_until(12_000)
+    for second in range(60):
+        window.record(Place(0), "MESSAGE_CREATE", payload(second), second * 1000)
+    assert window.recorded_since == 1_000, "10 s before all was there"
+    window.complete_until(60_000)
+    window.record(Place(0), "MESSAGE_CREATE", payload(60), 60_000)
+    assert window.recorded_since == 49_000
+
+
 def test_a_sessions_own_events_and_replies_are_not_recorded() -> None:
     window = Window(since=0, overlap_seconds=10)
     for name in ("READY", "RESUMED", "GUILD_MEMBERS_CHUNK"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -27,6 +28,7 @@ from shard_runtime.protocol.actions import (
 from shard_runtime.protocol.backoff import CAP_SECONDS
 from shard_runtime.protocol.close_codes import AFTER_CLOSE, After, after_close
 from shard_runtime.protocol.envelope import UnreadableError, read_envelope
+from shard_runtime.protocol.heartbeat import DEAD_SECONDS, PROBE_SECONDS
 from shard_runtime.protocol.session import SessionMachine
 from shard_runtime.protocol.transitions import ENDINGS, TRANSITIONS, Input, Phase
 
@@ -307,3 +309,66 @@ def test_a_hello_without_a_usable_interval_is_unreadable(hello: object) -> None:
     data = payload(10, hello)
     with pytest.raises(UnreadableError):
         machine.control(read_envelope(data), data, 0)
+
+
+def probes(machine: SessionMachine, *, until: float, answered: bool) -> list[float]:
+    """When beats are sent up to *until*; stops where the session ends."""
+    sent = []
+    while (now := machine.deadline()) <= until and machine.phase is Phase.LIVE:
+        if any(isinstance(action, SendHeartbeat) for action in machine.tick(now)):
+            sent.append(now)
+            machine.heartbeat.heard = answered
+    return sent
+
+
+def test_a_quiet_session_is_probed_and_a_busy_one_is_not() -> None:
+    quiet, busy = live(), live()
+    for machine in (quiet, busy):
+        machine.probe(True, 10)
+    sent = probes(quiet, until=60, answered=True)
+    assert len(sent) == 8 and all(after - before <= 6 for before, after in pairwise([10, *sent]))
+    regular = busy.heartbeat.due_at
+    while (now := busy.deadline()) < regular:
+        busy.heartbeat.heard = True
+        assert busy.tick(now) == []
+    quiet.probe(False, 60)
+    assert quiet.deadline() == quiet.heartbeat.due_at >= 60 + 30
+
+
+def test_a_probed_session_that_is_silent_is_given_up_within_seconds_and_kept() -> None:
+    machine = live()
+    machine.probe(True, 10)
+    probes(machine, until=60, answered=False)
+    assert (machine.phase, machine.session_id) == (Phase.IDLE, "s")
+    assert machine.retry_at < 10 + 3 + DEAD_SECONDS + PROBE_SECONDS + 5
+
+
+def test_probes_give_way_to_what_discord_allows() -> None:
+    machine = live()
+    while machine.budget.answers(10):
+        pass
+    machine.probe(True, 10)
+    assert probes(machine, until=min(70, machine.heartbeat.due_at - 1), answered=True) == []
+
+
+def test_how_far_a_session_may_be_behind_is_never_understated() -> None:
+    """A frame is not timed: it came at some moment since the last look, and what was sent after it may be missing."""
+    machine = live()
+    heartbeat = machine.heartbeat
+    assert heartbeat.behind_seconds(2) == 0
+    assert heartbeat.behind_seconds(10) == 8
+    heartbeat.heard = True  # at some moment after 10
+    assert heartbeat.behind_seconds(13) == 3
+    assert heartbeat.behind_seconds(14) == 4
+    heartbeat.excused = True
+    assert heartbeat.behind_seconds(20) == 10, "nobody has read"
+    machine.closed(None, 20)
+    machine.connecting(21)
+    machine.connected(21)
+    hello = payload(10, {"heartbeat_interval": 40000})
+    machine.control(read_envelope(hello), hello, 21)
+    heartbeat.heard = True  # a replay is old
+    assert heartbeat.behind_seconds(25) == 15
+    resumed = payload(0, {}, 9, "RESUMED")
+    machine.control(read_envelope(resumed), resumed, 26)
+    assert heartbeat.behind_seconds(27) == 1

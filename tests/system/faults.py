@@ -1,8 +1,7 @@
 """Trouble, drawn from the seed: each fault strikes, lasts a while and is over when its coroutine returns.
 
-Left out is what may cost events by what is promised: sessions that Discord ends, disks that are lost, outages that
-outlast the replay buffer (stories with these faults use :data:`PATIENT`), and a link that goes silent between an old
-pod and Discord alone while a reshard is under way (nobody knows of it before the next heartbeat).
+Left out is what may cost events by what is promised: sessions that Discord ends, disks that are lost, and outages that
+outlast the replay buffer (stories with these faults use :data:`PATIENT`).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ async def kill_operator(system: System) -> None:
 
 
 async def partition(system: System) -> None:
-    nodes = [*(pod.name for pod in system.nodes.running), "operator", "bot"]
+    nodes = [*(pod.name for pod in system.nodes.running), "operator", "bot", "discord"]
     system.cut(*system.chance.sample(nodes, 2))
     await _last(system, 25)
     system.heal()

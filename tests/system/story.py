@@ -130,6 +130,10 @@ class System:
         self.trace.note("network", f"resets connections between {a} and {b}")
         self.world.network.reset(a, b)
 
+    def mend(self, a: str, b: str) -> None:
+        self.trace.note("network", f"is whole again between {a} and {b}")
+        self.world.network.links.mend(a, b)
+
     def heal(self) -> None:
         self.trace.note("network", "is whole again")
         self.world.network.links.heal()

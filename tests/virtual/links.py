@@ -41,9 +41,18 @@ class Links:
         """Undo every cut; what waited goes on its way, in the order in which it began to wait."""
         self._cut.clear()
         self._alone.clear()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What still cannot pass waits again."""
         stalled, self._stalled = self._stalled, []
         for go_on in stalled:
             go_on()
+
+    def mend(self, a: str, b: str) -> None:
+        """Undo one cut."""
+        self._cut.discard(frozenset((a, b)))
+        self._go_on()
 
     def passable(self, a: str, b: str) -> bool:
         return a == b or not (frozenset((a, b)) in self._cut or a in self._alone or b in self._alone)
