@@ -20,7 +20,8 @@ from shard_runtime.protocol.session import SESSION_DISPATCHES, SessionMachine
 from shard_runtime.shard_meter import ShardMeter
 from shard_runtime.shard_ports import ShardSink
 
-_SPECIAL: Final = SESSION_DISPATCHES | GUILD_FLOW
+_RATE_LIMITED: Final = "RATE_LIMITED"
+_SPECIAL: Final = SESSION_DISPATCHES | GUILD_FLOW | {_RATE_LIMITED}
 _NOT_AT_ONCE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NEVER: Final = -1
 
@@ -33,6 +34,9 @@ class Owner(Protocol):
 
     def guild_changed(self, name: str, payload: bytes) -> None:
         """A GUILD_CREATE or GUILD_DELETE went to the sink."""
+
+    def rate_limited(self, payload: bytes) -> None:
+        """A RATE_LIMITED went to the sink."""
 
     def garbled(self, error: Exception, *, stream_broken: bool) -> None: ...
 
@@ -169,7 +173,9 @@ class Inbound:
     def _due(self) -> int:
         """The sequence that a dispatch must have to follow the last one that was handed over."""
         machine = self._machine
-        return machine.sequence + 1 if machine.receiving and machine.session_id is not None else _NEVER
+        if not machine.receiving or machine.session_id is None or machine.sequence < machine.wary_until:
+            return _NEVER
+        return machine.sequence + 1
 
     def _hand_over(self, names: list[str], payloads: list[bytes]) -> None:
         """Consecutive dispatches to the sink, which has them or raises; a resume brings them again then."""
@@ -179,7 +185,12 @@ class Inbound:
             self._meter.received(names)
             if self._inflate is not None:
                 self._meter.inflated += sum(map(len, payloads))
-            self._sink.dispatch(self._shard, machine.session_id, machine.sequence + 1, names, payloads)
+            first = machine.sequence + 1
+            try:
+                self._sink.dispatch(self._shard, machine.session_id, first, names, payloads)
+            except BaseException:
+                machine.refused(first, first + count - 1)
+                raise
             machine.sequence += count
 
     def _look_at(self, envelope: Envelope, payload: bytes) -> None:
@@ -202,10 +213,20 @@ class Inbound:
                 return
             machine.missed += step - 1
             self._sink.sequences_missing(self._shard, machine.session_id, machine.sequence + 1, sequence - 1)
-        self._sink.dispatch(self._shard, machine.session_id, sequence, [name], [payload])
+        if machine.gives_up(sequence):
+            self._sink.given_up(self._shard, machine.session_id, sequence, name)
+            machine.sequence = sequence
+            return
+        try:
+            self._sink.dispatch(self._shard, machine.session_id, sequence, [name], [payload])
+        except BaseException:
+            machine.refused(sequence, sequence)
+            raise
         machine.sequence = sequence
         if name in GUILD_FLOW:
             self._owner.guild_changed(name, payload)
+        elif name == _RATE_LIMITED:
+            self._owner.rate_limited(payload)
 
     def _give_up(self, names: list[str], payloads: list[bytes], error: Exception, *, stream_broken: bool) -> None:
         """A message is no payload; what came before it is handed over."""

@@ -321,6 +321,16 @@ class Shard:
         else:
             self._guilds.deleted(news)
 
+    def rate_limited(self, payload: bytes) -> None:
+        try:
+            limited = payloads.read_limited(payload)
+        except UnreadableError as error:
+            self._log("rate_limit_unreadable", shard=self._id, error=str(error))
+            return
+        now = self._clock.monotonic()
+        self._machine.budget.limited(op=limited.op, guild=limited.guild, seconds=limited.seconds, now=now)
+        self._due.set()  # commands that wait have to wait longer
+
     def garbled(self, error: Exception, *, stream_broken: bool) -> None:
         self._log("frame_unreadable", shard=self._id, sequence=self._machine.sequence, error=str(error))
         self._do(self._machine.garbled(self._clock.monotonic(), stream_broken=stream_broken))

@@ -33,7 +33,8 @@ class ShardSink(Protocol):
 
         One or more with consecutive sequences, the first of which is *sequence*. *payloads* are the envelopes as
         Discord sent them. Both lists are the sink's from now on. When this raises, none of the events
-        counts as handed over: the connection is replaced, and a resume asks for them again.
+        counts as handed over: the connection is replaced, and a resume asks for them again. One at which this raises
+        every time is given up after some tries.
         """
         ...
 
@@ -46,6 +47,10 @@ class ShardSink(Protocol):
 
         What earlier RESUMEDs used up is not replayed, and what cannot be read is given up.
         """
+        ...
+
+    def given_up(self, shard: int, session_id: str, sequence: int, name: str) -> None:
+        """:meth:`dispatch` has raised at *sequence* again and again; the session goes on without it."""
         ...
 
     def watermark(self, session_id: str) -> int | None:

@@ -140,6 +140,28 @@ class _Guild(msgspec.Struct, frozen=True):
     d: _GuildBody
 
 
+class _LimitedMeta(msgspec.Struct, frozen=True):
+    guild_id: str | int | None = None
+
+
+class _LimitedBody(msgspec.Struct, frozen=True):
+    opcode: int
+    retry_after: float
+    meta: _LimitedMeta = _LimitedMeta()
+
+
+class _Limited(msgspec.Struct, frozen=True):
+    d: _LimitedBody
+
+
+class Limited(msgspec.Struct, frozen=True, kw_only=True):
+    """What RATE_LIMITED says of a command that Discord dropped."""
+
+    op: int
+    guild: int | None
+    seconds: float
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """What a shard keeps of READY."""
 
@@ -183,6 +205,13 @@ def read_guild_news(payload: bytes) -> GuildNews:
     body = _read(payload, _Guild).d
     unavailable = body.unavailable
     return GuildNews(guild=snowflake(body.id), unavailable=None if unavailable is msgspec.UNSET else bool(unavailable))
+
+
+def read_limited(payload: bytes) -> Limited:
+    """RATE_LIMITED. https://discord.com/developers/docs/events/gateway-events#rate-limited"""
+    body = _read(payload, _Limited).d
+    guild = body.meta.guild_id
+    return Limited(op=body.opcode, guild=None if guild is None else snowflake(guild), seconds=body.retry_after)
 
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)

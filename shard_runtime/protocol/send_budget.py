@@ -32,6 +32,20 @@ ALL_MEMBERS_SECONDS: Final = 30.0
 MARGIN_SECONDS: Final = 2.0
 """How much closer together payloads may arrive than they were sent."""
 
+LONGEST_HOLD: Final = 600.0
+"""Seconds; Discord asking for more is believed this much at a time."""
+
+HELD_AS_A_WHOLE: Final = frozenset(
+    {
+        Opcode.PRESENCE_UPDATE,
+        Opcode.VOICE_STATE_UPDATE,
+        Opcode.REQUEST_GUILD_MEMBERS,
+        Opcode.REQUEST_SOUNDBOARD_SOUNDS,
+        Opcode.REQUEST_CHANNEL_INFO,
+    }
+)
+"""Opcodes that a RATE_LIMITED without a guild stops."""
+
 HANDSHAKES: Final = 1
 """IDENTIFY or RESUME, once over a connection."""
 
@@ -56,12 +70,21 @@ class Command:
 class Window:
     """At most *limit* in any *seconds*."""
 
-    __slots__ = ("_limit", "_moments", "_seconds")
+    __slots__ = ("_held_until", "_limit", "_moments", "_seconds")
 
     def __init__(self, *, limit: int, seconds: float) -> None:
         self._limit = limit
         self._seconds = seconds
         self._moments: deque[float] = deque()
+        self._held_until = float("-inf")
+
+    def hold(self, until: float) -> None:
+        """Nothing may be added before *until*, whatever has been."""
+        self._held_until = max(self._held_until, until)
+
+    def matters(self, now: float) -> bool:
+        """Whether it may still say no."""
+        return self._held_until > now or self.used(now) > 0
 
     def used(self, now: float) -> int:
         moments = self._moments
@@ -76,6 +99,12 @@ class Window:
     def free_at(self, now: float, *, ahead: int, taken: int = 0) -> float:
         """When one more may be added, if *ahead* others come first and *taken* of the limit is not to be had."""
         room, used = self._limit - taken, self.used(now)
+        if self._held_until > now:
+            freed = self._held_until + self._seconds * (ahead // room)
+            return max(freed, self._free_at(now, ahead=ahead, room=room, used=used))
+        return self._free_at(now, ahead=ahead, room=room, used=used)
+
+    def _free_at(self, now: float, *, ahead: int, room: int, used: int) -> float:
         last = used + ahead - room
         """Place, among those of the past and those ahead, of the one that has to be a window old."""
         if last < 0:
@@ -93,13 +122,15 @@ class Window:
 class SendBudget:
     """The budget of one session, over one connection after another."""
 
-    __slots__ = ("_all_members", "_commands", "_presences", "_requested", "_set_aside")
+    __slots__ = ("_all_members", "_commands", "_held", "_presences", "_requested", "_set_aside")
 
     def __init__(self) -> None:
         self._commands = Window(limit=SENDS, seconds=SENDS_SECONDS + MARGIN_SECONDS)
         self._requested = Window(limit=SENDS, seconds=SENDS_SECONDS + MARGIN_SECONDS)
         self._presences = Window(limit=PRESENCES, seconds=PRESENCES_SECONDS + MARGIN_SECONDS)
         self._all_members: dict[int, Window] = {}
+        self._held: dict[int, float] = {}
+        """By opcode, until when Discord wants no more of it."""
         self._set_aside = HANDSHAKES
 
     def greeted(self, interval: float) -> None:
@@ -128,8 +159,20 @@ class SendBudget:
         if taken >= SENDS:
             return now + SENDS_SECONDS
         at = self._commands.free_at(now, ahead=ahead, taken=taken)
+        at = max(at, self._held.get(command.op, at))
         own = self._own_limit(command, now)
         return at if own is None else max(at, own.free_at(now, ahead=alike))
+
+    def limited(self, *, op: int, guild: int | None, seconds: float, now: float) -> None:
+        """Discord dropped a command and wants no more of its kind for *seconds*; *guild* is what RATE_LIMITED names.
+
+        Another deployment with the same token may have used the limit up: Discord counts for the bot.
+        """
+        until = now + min(max(seconds, 0.0), LONGEST_HOLD)
+        if op == Opcode.REQUEST_GUILD_MEMBERS and guild is not None:
+            self._members_of(guild, now).hold(until)
+        elif op in HELD_AS_A_WHOLE:
+            self._held[op] = until
 
     def sent(self, command: Command, now: float) -> None:
         """*command* is sent, at a moment at which it may be."""
@@ -142,12 +185,13 @@ class SendBudget:
         if command.op == Opcode.PRESENCE_UPDATE:
             return self._presences
         guild = command.all_members_of
-        if guild is None:
-            return None
+        return None if guild is None else self._members_of(guild, now)
+
+    def _members_of(self, guild: int, now: float) -> Window:
         known = self._all_members
         if guild not in known:
             # Those that have run out are forgotten here, so there are never more than a window's commands.
-            self._all_members = known = {guild: window for guild, window in known.items() if window.used(now)}
+            self._all_members = known = {guild: window for guild, window in known.items() if window.matters(now)}
             known[guild] = Window(limit=1, seconds=ALL_MEMBERS_SECONDS + MARGIN_SECONDS)
         return known[guild]
 

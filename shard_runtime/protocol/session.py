@@ -67,6 +67,9 @@ minutes"; one was seen to drop every resume for 90 s before it was declared inva
 RESUMES_TRIED: Final = 5
 """How many resumes have to fail besides: after an outage of the network one failure says nothing of the session."""
 
+TAKING_TRIES: Final = 5
+"""How often an event is offered at which our own side fails, before it is given up so that the session can go on."""
+
 SESSION_DISPATCHES: Final = frozenset({"READY", "RESUMED"})
 """Dispatches that are the session's own and pass through :meth:`SessionMachine.control`."""
 
@@ -120,6 +123,10 @@ class SessionMachine:
         self._failed_resumes = 0
         self._on_main_url = False
         self._unreadable_at: int | None = None
+        self.wary_until = 0
+        """Up to this sequence dispatches are handed over one by one, since our own side failed at one of them."""
+        self._refused: int | None = None
+        self._refusals = 0
 
     # --- Beginning and end ------------------------------------------------------------------------------------------
 
@@ -193,6 +200,19 @@ class SessionMachine:
             return []
         self._unreadable_at = self.sequence
         return self._end(Input.GARBLED, now)
+
+    def refused(self, first: int, last: int) -> None:
+        """Our own side failed at taking the dispatches *first* to *last*; :meth:`failed` follows."""
+        self.wary_until = max(self.wary_until, last)
+        if first < last:
+            return  # which of them it is will show
+        if first != self._refused:
+            self._refused, self._refusals = first, 0
+        self._refusals += 1
+
+    def gives_up(self, sequence: int) -> bool:
+        """Whether *sequence* is not to be offered again: the session would come to this event for ever."""
+        return sequence == self._refused and self._refusals >= TAKING_TRIES
 
     def failed(self, now: float) -> list[Action]:
         """Our own side failed at something on this connection; the session goes on from what was handed over."""
@@ -381,4 +401,6 @@ class SessionMachine:
         self._resumes_may_work()
         self._on_main_url = False
         self._unreadable_at = None
+        self.wary_until = 0
+        self._refused = None
         return [] if session is None else [Lost(session_id=session, sequence=sequence, cause=cause)]

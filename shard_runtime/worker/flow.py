@@ -29,6 +29,9 @@ from shard_runtime.protocol.envelope import read_envelope
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
 
+CANNOT_BE_TAKEN: Final = "cannot be taken over"
+"""Reason of drops of what our own side fails at every time."""
+
 Dispatch = Callable[[int, str, int, list[str], list[bytes]], None]
 One = Callable[[int, str, int, str, bytes], None]
 
@@ -243,6 +246,10 @@ class Flow:
 
     def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
         self._delivery.skip_range(session_id, first, last)
+
+    def given_up(self, shard: int, session_id: str, sequence: int, name: str) -> None:
+        self._log.error("Shard %d cannot take over %s %s:%d; it is dropped.", shard, name, session_id, sequence)
+        self._delivery.drop(session_id, sequence, name, CANNOT_BE_TAKEN)
 
     def watermark(self, session_id: str) -> int | None:
         return self._delivery.watermark(session_id)

@@ -8,7 +8,7 @@ from virtual.sinks import RecordingSink
 
 from shard_runtime.inbound import Inbound
 from shard_runtime.protocol.envelope import Envelope
-from shard_runtime.protocol.session import SessionMachine
+from shard_runtime.protocol.session import TAKING_TRIES, SessionMachine
 from shard_runtime.shard_meter import ShardMeter
 
 
@@ -21,6 +21,9 @@ class RecordingOwner:
 
     def guild_changed(self, name: str, payload: bytes) -> None:
         self.calls.append(name)
+
+    def rate_limited(self, payload: bytes) -> None:
+        self.calls.append("RATE_LIMITED")
 
     def garbled(self, error: Exception, *, stream_broken: bool) -> None:
         self.calls.append("garbled")
@@ -147,3 +150,31 @@ async def test_nothing_of_what_a_sink_refuses_counts_as_handed_over() -> None:
     assert (sink.events, connection._machine.sequence) == ([], 4)
     connection.on_frames(dispatches(5, 6, 7))  # as a resume brings them again
     assert [sequence for _, sequence, _ in sink.events] == [5, 6, 7]
+
+
+async def test_what_came_together_with_an_event_that_can_never_be_taken_is_handed_over() -> None:
+    first, owner, sink = inbound()
+    machine = first._machine
+    sink.always_fail_at = {6}
+
+    def connection_brings(*sequences: int) -> None:
+        """As a resume does; the shard leaves a connection at which its own side failed."""
+        connection = Inbound(shard=0, machine=machine, sink=sink, inflate=None, owner=owner, meter=ShardMeter())
+
+        def failed(error: Exception) -> None:
+            owner.calls.append("failed")
+            connection.leave(4000)
+
+        owner.failed = failed  # type: ignore[method-assign]
+        connection.attach(FakeSocket())
+        connection.on_frames(dispatches(*sequences))
+
+    for _ in range(1 + TAKING_TRIES):
+        connection_brings(*range(machine.sequence + 1, 9))
+    assert owner.calls == ["failed"] * (1 + TAKING_TRIES), "together, and then alone"
+    assert ([sequence for _, sequence, _ in sink.events], sink.dropped) == ([5], [])
+    connection_brings(6, 7, 8)
+    assert [sequence for _, sequence, _ in sink.events] == [5, 7, 8]
+    assert sink.dropped == [("s", 6, "TYPING_START")]
+    connection_brings(9, 10)
+    assert (sink.events[-1][1], machine.sequence) == (10, 10)

@@ -116,6 +116,63 @@ def test_all_members_of_a_guild_are_asked_for_once_in_half_a_minute() -> None:
     play(story)
 
 
+def test_what_discord_says_of_its_limits_is_kept_to() -> None:
+    """Discord counts for the bot: another deployment may have asked for the same guild a moment ago."""
+
+    async def story(stage: Stage) -> None:
+        shard = stage.start()
+        await stage.live()
+        await stage.quiet()
+        limited = {"opcode": 8, "retry_after": 17.5, "meta": {"guild_id": "1", "nonce": "n"}}
+        stage.discord.session.dispatch("RATE_LIMITED", limited)
+        await stage.quiet(0.5)
+        assert stage.sink.events[-1][2] == "RATE_LIMITED", "the bot is told too"
+        with pytest.raises(BusyError, match=r"in 17\.[0-4]"):
+            await shard.command(all_members(1))
+        await shard.command(all_members(2))
+        await stage.quiet(12)
+        before = stage.world.clock.monotonic()
+        await shard.command(all_members(1))
+        assert stage.world.clock.monotonic() - before == pytest.approx(5, abs=0.3)
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"opcode": "x", "retry_after": 1}, {"opcode": 8, "retry_after": None}, {"opcode": 99, "retry_after": 5}, None],
+    ids=str,
+)
+def test_a_limit_that_says_nothing_changes_nothing(body: object) -> None:
+    async def story(stage: Stage) -> None:
+        shard = stage.start()
+        await stage.live()
+        await stage.quiet()
+        stage.discord.session.dispatch("RATE_LIMITED", body)
+        await stage.quiet(0.5)
+        before = stage.world.clock.monotonic()
+        for command in (all_members(1), voice(), presence()):
+            await shard.command(command)
+        assert stage.world.clock.monotonic() == before
+        assert stage.shard.status().resumes == 0
+
+    play(story)
+
+
+def test_a_limit_of_a_whole_opcode_leaves_the_others_alone() -> None:
+    async def story(stage: Stage) -> None:
+        shard = stage.start()
+        await stage.live()
+        await stage.quiet()
+        stage.discord.session.dispatch("RATE_LIMITED", {"opcode": 3, "retry_after": 1e9})
+        await stage.quiet(0.5)
+        await shard.command(voice())
+        with pytest.raises(BusyError, match="in 599"):
+            await shard.command(presence())
+
+    play(story)
+
+
 def test_a_command_waits_for_a_resume_and_is_sent_once_after_it() -> None:
     async def story(stage: Stage) -> None:
         shard = stage.start()

@@ -12,6 +12,7 @@ from virtual.discord import HOST, RESUME_HOST, Script, send
 from virtual.sockets import ServerSocket
 
 from shard_runtime.contract import ShardState
+from shard_runtime.protocol.session import TAKING_TRIES
 
 
 def test_a_fresh_shard_identifies_with_a_permit_and_forwards() -> None:
@@ -439,6 +440,27 @@ def test_an_event_that_the_sink_could_not_take_is_asked_for_again() -> None:
         await stage.world.until(lambda: stage.shard.status().resumes == 1, within=10)
         assert stage.sequences == [2, 3, 4, 5, 6, 7, 8]
         assert stage.log.named("shard_failed")
+
+    play(story)
+
+
+def test_an_event_that_the_sink_can_never_take_is_given_up_and_counted_and_costs_no_other() -> None:
+    async def story(stage: Stage) -> None:
+        stage.start()
+        await stage.live()
+        await stage.quiet()
+        stage.sink.always_fail_at = {6}
+        for _ in range(4):
+            stage.discord.session.dispatch("TYPING_START", {})
+        await stage.world.until(lambda: 8 in stage.sequences, within=60)
+        session = stage.discord.session.id
+        assert stage.sequences == [2, 3, 4, 5, 7, 8]
+        assert stage.sink.dropped == [(session, 6, "TYPING_START")]
+        connections = len(stage.discord.connections)
+        assert connections == 1 + TAKING_TRIES, "each try is a connection"
+        stage.discord.session.dispatch("TYPING_START", {})
+        await stage.quiet(60)
+        assert len(stage.sequences) == 7 and len(stage.discord.connections) == connections, "the session goes on"
 
     play(story)
 

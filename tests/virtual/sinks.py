@@ -25,6 +25,8 @@ class RecordingSink:
     acknowledging: bool = True
     fail_at: set[int] = field(default_factory=set)
     """Sequences at which ``dispatch`` raises once."""
+    always_fail_at: set[int] = field(default_factory=set)
+    dropped: list[tuple[str, int, str]] = field(default_factory=list)
 
     def session_started(self, shard: int, session_id: str, payload: bytes) -> None:
         self.happened.append(("started", session_id))
@@ -41,6 +43,8 @@ class RecordingSink:
         if failing := self.fail_at.intersection(sequences):
             self.fail_at -= failing
             raise RuntimeError("this sink was told to fail")
+        if self.always_fail_at.intersection(sequences):
+            raise RuntimeError("this sink fails at it every time")
         self.events += [(session_id, number, name) for number, name in zip(sequences, names, strict=True)]
         self.payloads += payloads
         self._acknowledge(session_id, sequences[-1])
@@ -51,6 +55,10 @@ class RecordingSink:
 
     def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
         self.missing.append((session_id, first, last))
+
+    def given_up(self, shard: int, session_id: str, sequence: int, name: str) -> None:
+        self.dropped.append((session_id, sequence, name))
+        self._acknowledge(session_id, sequence)
 
     def watermark(self, session_id: str) -> int | None:
         return self.watermarks.get(session_id)
