@@ -49,6 +49,7 @@ from planning.situations import (
 from shard_runtime.contract import (
     HeldBack,
     Record,
+    ShardState,
 )
 
 TWELVE = replace(DISCORD, recommended_shards=12)
@@ -685,3 +686,23 @@ def test_a_conditions_time_is_when_its_status_changed() -> None:
         for made in (first, second, third)
     ]
     assert times == [timestamp(NOW), timestamp(NOW), timestamp(NOW + 9_000)]
+
+
+@pytest.mark.parametrize(("silent_seconds", "step"), [(30.0, "Connecting"), (None, "Connecting"), (0.4, "Holding")])
+def test_an_old_session_that_was_away_for_long_starts_the_overlap_anew(silent_seconds: float | None, step: str) -> None:
+    """What it missed comes in one burst then, which says nothing of when it was sent."""
+    before = gen(ONE, epoch=2)
+    (first, *others) = before.pods
+    assert first.status is not None
+    (shard, *rest) = first.status.shards
+    away = msgspec.structs.replace(shard, state=ShardState.RESUMING, silent_seconds=silent_seconds)
+    status = msgspec.structs.replace(first.status, shards=[away, *rest])
+    old = replace(before, pods=(replace(first, status=status), *others))
+    made = plan(observe(SIXTEEN, BEGUN, old, gen(TWO, epoch=2), before=OVERLAPPED))
+    assert acts(made) == ["ensure 1", "ensure 2"]
+    assert said(made, ConditionType.RESHARDING) == (ConditionStatus.TRUE, step)
+    assert "to resume" in message(made, ConditionType.RESHARDING)
+    back = plan(observe(SIXTEEN, BEGUN, before, gen(TWO, epoch=2), previous=made.status))
+    assert acts(back) == (["ensure 1", "ensure 2"] if step == "Connecting" else ["commit"]), (
+        "both sides record for overlapSeconds again"
+    )

@@ -24,6 +24,9 @@ from shard_runtime.contract import PodStatus, Record, ShardState
 YOUNG_SECONDS: Final = 1.0
 """The oldest queued event must be younger at the commit, or held events wait behind a backlog."""
 
+MOMENT_SECONDS: Final = 2.0
+"""Sessions that are moved to another of Discord's servers are away for less."""
+
 _AWAY: Final = frozenset({ShardState.CONNECTING, ShardState.RESUMING})
 
 OLD_SIDE_DELAY_SECONDS: Final = 2.0
@@ -159,6 +162,17 @@ def _queue_young(handover: Handover) -> str | None:
     return None
 
 
+def _old_sessions_recorded_live(handover: Handover) -> str | None:
+    """A session that was away for more than a moment gets what it missed in one burst, and when that came says nothing
+    of when it was sent: both sides must record the same events live again before their streams can be compared."""
+    away = sorted(
+        shard.id
+        for shard in shards(_old(handover))
+        if shard.state in _AWAY and (shard.silent_seconds is None or shard.silent_seconds > MOMENT_SECONDS)
+    )
+    return f"Waiting for shards {listing(away)} of generation {_old(handover).number} to resume." if away else None
+
+
 def _old_sessions_connected(handover: Handover) -> str | None:
     """What Discord sends a session that is away comes when it resumes, and to nobody else if the target's session is
     younger. A session that is being started, or has stopped for good, has nothing to come."""
@@ -196,6 +210,8 @@ BEFORE_COMMIT: Final = (
     Requirement(step=Step.CONNECTING, unmet=_every_shard_ready),
     Requirement(step=Step.CONNECTING, unmet=_every_shard_settled),
     Requirement(step=Step.OVERLAPPING, unmet=_old_pods_answer),
+    # The step before, so that the overlap starts anew.
+    Requirement(step=Step.CONNECTING, unmet=_old_sessions_recorded_live, stalls=False),
     Requirement(step=Step.OVERLAPPING, unmet=_every_pod_knows),
     Requirement(step=Step.OVERLAPPING, unmet=_windows_overlap),
     Requirement(step=Step.OVERLAPPING, unmet=_rehearsed),
