@@ -283,6 +283,13 @@ class Problem(Wire, frozen=True, kw_only=True):
     error: str
 
 
+class Notice(Wire, frozen=True, kw_only=True):
+    """``POST /v1/notices``: something of the pod changed that a person should hear of; what, is in its status. 204."""
+
+    generation: int
+    pod: int
+
+
 # --- Status -----------------------------------------------------------------------------------------------------------
 
 

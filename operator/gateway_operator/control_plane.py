@@ -13,6 +13,7 @@ from gateway_operator.discord_api import DiscordApi
 from gateway_operator.identify.clients import GateClients
 from gateway_operator.identify.server import GateRoutes
 from gateway_operator.identify.shared import SharedGate
+from gateway_operator.notices import NoticeRoutes
 from gateway_operator.planning.actions import Plan
 from gateway_operator.ports import Chance, Clock, HttpClient
 from gateway_operator.reconcile.act import Actor
@@ -33,6 +34,7 @@ class ControlPlane:
     clients: GateClients
     gate: GateRoutes
     checkpoints: CheckpointRoutes
+    notices: NoticeRoutes
     measures: Measures
     clock: Clock
     cluster: Cluster
@@ -79,6 +81,9 @@ class ControlPlane:
             checkpoints=CheckpointRoutes(
                 clock=clock, authenticated=clients.gateway_of, beginning=lambda: clients.beginning
             ),
+            notices=NoticeRoutes(
+                authenticated=clients.gateway_of, beginning=lambda: clients.beginning, wake=fleet.wake
+            ),
             measures=measures,
             clock=clock,
             cluster=cluster,
@@ -92,7 +97,7 @@ class ControlPlane:
 
     def routes(self) -> list[web.RouteDef]:
         """What runtime pods may call."""
-        return [*self.gate.routes(), *self.checkpoints.routes()]
+        return [*self.gate.routes(), *self.checkpoints.routes(), *self.notices.routes()]
 
     def metrics(self) -> Iterable[Metric]:
         """All of the operator's metrics."""

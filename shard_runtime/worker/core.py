@@ -47,6 +47,7 @@ from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
 from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.gaps import Gaps
+from shard_runtime.worker.notices import Notices
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
 from shard_runtime.worker.shards import Shards
@@ -156,6 +157,16 @@ class Worker:
             disk=disk,
             log=log,
         )
+        self._notices = Notices(
+            config=config,
+            pod=begin.pod,
+            bearer=lambda: self._operator,
+            status=self.status,
+            clock=clock,
+            chance=chance,
+            network=network,
+            log=log,
+        )
         self._siblings = Siblings(pod_url=config.pod_url, bearer=lambda: self._operator, network=network, disk=disk)
         self._checkpoints = Checkpoints(
             config=config,
@@ -195,6 +206,7 @@ class Worker:
             background = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._save_often(), name="sessions on disk"),
+                tasks.create_task(self._notices.run(), name="notices"),
             ]
             self._prepare_takeover()
             self._follow(self._orders)

@@ -18,11 +18,13 @@ from gateway_operator.identify.held import FORGET_SECONDS
 from gateway_operator.identify.relay import Relay
 from gateway_operator.identify.server import NO_GATE_HERE, GateRoutes
 from gateway_operator.identify.shared import SharedGate, gate_key
+from gateway_operator.notices import NoticeRoutes
 from gateway_operator.web.metrics import Metric
 from gateway_operator.web.surface import LONGEST_BODY_BYTES, Surface
 
 from shard_runtime.contract import (
     HeldBack,
+    Notice,
     Permit,
     PermitOutcome,
     PermitRequest,
@@ -380,3 +382,28 @@ async def test_a_pass_tells_the_gate_whose_gate_to_ask_even_when_the_spec_cannot
     told = fresh.clients.get("default", "bot")
     assert told is not None
     assert told.gate_url == "http://gate.test:8080", "or a new operator would give permits of a gate of its own"
+
+
+async def test_a_notice_of_a_pod_brings_a_pass(world: World) -> None:
+    world.clock.seconds += BEGINNING_SECONDS
+    clients = GateClients(clock=world.clock, incarnation="t")
+    clients.put(CLIENT)
+    woken: list[tuple[str, str]] = []
+    routes = NoticeRoutes(
+        authenticated=clients.gateway_of, beginning=lambda: clients.beginning, wake=lambda *key: woken.append(key)
+    )
+    surface = Surface(ready=lambda: True, metrics=list, routes=routes.routes())
+    url = f"http://127.0.0.1:{await surface.start('127.0.0.1', 0)}/v1/notices"
+    body = encode(Notice(generation=1, pod=0))
+
+    async def post(bearer: str, content: bytes = body) -> int:
+        async with http.post(url, data=content, headers={"authorization": f"Bearer {bearer}"}) as answer:
+            return answer.status
+
+    async with aiohttp.ClientSession() as http:
+        assert await post("unknown") == 503, "it has just begun, and there may be gateways it does not know"
+        world.clock.seconds += BEGINNING_SECONDS
+        assert [await post("wrong"), await post("the-bearer", b"{"), woken] == [401, 400, []]
+        assert await post("the-bearer") == 204
+    assert woken == [("default", "bot")]
+    await surface.stop()
