@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := operator/gateway_operator shard_runtime discord_simulator
+PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
 .PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds install-manifest clean
 

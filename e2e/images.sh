@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ./settings.sh
 TARGETS="operator runtime simulator"
-SOURCES="pyproject.toml README.md operator shard_runtime discord_simulator"
+SOURCES="pyproject.toml README.md operator shard_runtime gateway_hooks discord_simulator"
 cluster=$(cluster_kind)
 
 cd "$REPOSITORY"

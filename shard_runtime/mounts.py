@@ -64,6 +64,15 @@ class Mounts:
         path = self._folder / "forward" / "forward.json"
         return _decoded(path, self._bytes(path), contract.ForwardConfig)
 
+    def handlers(self) -> str | None:
+        """The text of the file with hooks; None where there is none."""
+        path = self._folder / "config" / "handlers.py"
+        data = self._optional_bytes(path)
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError as error:
+            raise SetupError(f"{path} is not UTF-8 text (byte {error.start}).") from None
+
     def secrets(self) -> Secrets:
         bot = self._folder / "auth" / "bot"
         return Secrets(

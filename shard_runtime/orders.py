@@ -28,6 +28,15 @@ class Orders(Wire, frozen=True, kw_only=True, tag="orders"):
     """There is no generation to take over from, or none of it is left."""
 
 
+class Handlers(Wire, frozen=True, kw_only=True):
+    """Where a pod's hooks come from (docs/handlers.md)."""
+
+    source: str | None = None
+    """Text of the mounted file."""
+    installed: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """Entry points of installed packages: name and value."""
+
+
 class Begin(Wire, frozen=True, kw_only=True, tag="begin"):
     """First message to a new worker process."""
 
@@ -44,6 +53,7 @@ class Begin(Wire, frozen=True, kw_only=True, tag="begin"):
     signing: str | None = None
     """What requests to the receiver are signed with, see :class:`~shard_runtime.signatures.Signer`."""
     orders: Orders
+    handlers: Handlers = Handlers()
 
 
 class NewSecrets(Wire, frozen=True, kw_only=True, tag="secrets"):

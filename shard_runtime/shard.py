@@ -14,10 +14,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway_hooks import Hooks
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
 from shard_runtime.connection.inflate import PAYLOAD, check, new_inflate
 from shard_runtime.contract import ShardState
+from shard_runtime.hooked.session import HEARTBEAT, IDENTIFY, HookedSession
 from shard_runtime.inbound import Inbound
 from shard_runtime.outbound import Outbound
 from shard_runtime.permission import Permission
@@ -69,6 +71,7 @@ class Shard:
         saved: SavedSession | None = None,
         address: GatewayAddress | None = None,
         meter: ShardMeter | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         """*token* is asked at each IDENTIFY and RESUME, so that a new one is used as soon as it is known. *address* may
         be shared by shards, so that they ask Discord for it once; and *meter*, so that they are measured together."""
@@ -110,6 +113,14 @@ class Shard:
         self._finished = asyncio.Event()
         self._finished.set()
         self._problem: str | None = None
+        self._hooked: HookedSession | None = None
+        self._write_identify, self._write_heartbeat = self._identify, self._beat
+        if hooks is not None and HookedSession.wanted(hooks):
+            self._hooked = HookedSession(hooks, shard=shard_id, failed=self.failed)
+            if IDENTIFY in hooks:
+                self._write_identify = self._identify_by_hook
+            if HEARTBEAT in hooks:
+                self._write_heartbeat = self._beat_by_hook
         self._outbound = Outbound(
             shard=shard_id, budget=self._machine.budget, clock=clock, write=self._send, wake=self._due.set
         )
@@ -204,6 +215,8 @@ class Shard:
     async def _farewell(self) -> None:
         """Let go of everything that belongs to this run, within a bounded time."""
         self._permission.give_up()
+        if self._hooked is not None:
+            self._hooked.end()
         if self._machine.phase is not Phase.STOPPED:  # run() was cancelled
             self._do(self._machine.stop(end_session=False))
         reports = self._permission.reports
@@ -233,9 +246,9 @@ class Shard:
         shard, sink = self._id, self._sink
         match action:
             case act.SendHeartbeat(sequence):
-                self._send(payloads.heartbeat(sequence))
+                self._write_heartbeat(sequence)
             case act.SendIdentify():
-                self._identify()
+                self._write_identify()
             case act.SendResume(session_id, sequence):
                 self._log("resuming", shard=shard, session=session_id, sequence=sequence)
                 self._send(payloads.resume(token=self._token(), session_id=session_id, sequence=sequence))
@@ -275,6 +288,37 @@ class Shard:
         self._guilds = Guilds.after_ready(ready.guilds, intents=self._options.intents, now=self._clock.monotonic())
         self._started_at = self._clock.unix_milliseconds()
         self._sink.session_started(self._id, ready.session_id, payload)
+
+    def _beat(self, sequence: int | None) -> None:
+        self._send(payloads.heartbeat(sequence))
+
+    def _beat_by_hook(self, sequence: int | None) -> None:
+        connection = self._connection
+        assert self._hooked is not None
+
+        def send() -> None:
+            if connection is not None and connection is self._connection:
+                connection.send(payloads.heartbeat(sequence))
+
+        self._hooked.heartbeat(sequence, send)
+
+    def _identify_by_hook(self) -> None:
+        """The permit was for the connection that there is now, and for no other."""
+        options, connection = self._options, self._connection
+        assert self._hooked is not None
+        shard, compress = (self._id, options.shard_count), options.compression == PAYLOAD
+
+        def write(payload: bytes) -> None:
+            if connection is not None and connection is self._connection and self._machine.phase is Phase.IDENTIFYING:
+                self._meter.identifies += 1
+                self._log("identifying", shard=self._id)
+                connection.send(payload)
+
+        self._hooked.identify(
+            payloads.identify_fields(intents=options.intents, options=options.identify, compress=compress),
+            lambda fields: payloads.identify_of(fields, token=self._token(), shard=shard, compress=compress),
+            write,
+        )
 
     def _identify(self) -> None:
         options = self._options

@@ -75,6 +75,31 @@ def identify(
     )
 
 
+def identify_fields(*, intents: int, options: IdentifyOptions, compress: bool) -> dict[str, Any]:
+    """``d`` of IDENTIFY without what is a session's own, for somebody to change: see :func:`identify_of`."""
+    whole = msgspec.json.decode(
+        identify(token="", shard=0, shard_count=1, intents=intents, options=options, compress=compress)
+    )["d"]
+    return {name: value for name, value in whole.items() if name not in ("token", "shard")}
+
+
+def identify_of(fields: Mapping[str, Any], *, token: str, shard: tuple[int, int], compress: bool) -> bytes:
+    """IDENTIFY with these *fields*, whatever they say of the other arguments.
+
+    Raises ``ValueError`` or ``TypeError`` for what Discord would not take.
+    """
+    intents = fields.get("intents")
+    if not isinstance(intents, int) or not 0 <= intents < 1 << 53:
+        raise ValueError(f"its intents are {intents!r}")
+    if not isinstance(fields.get("properties"), Mapping):
+        raise ValueError("it has no properties")
+    own = {"token": token, "shard": shard, "compress": compress}
+    payload = msgspec.json.encode(_Sent(Opcode.IDENTIFY, {**fields, **own}))
+    if len(payload) > LONGEST_SENT:
+        raise ValueError(f"it has {len(payload)} bytes, of which Discord takes at most {LONGEST_SENT}")
+    return payload
+
+
 def resume(*, token: str, session_id: str, sequence: int) -> bytes:
     """RESUME; Discord replays what came after *sequence*."""
     return msgspec.json.encode(_Sent(Opcode.RESUME, _Resume(token, session_id, sequence)))

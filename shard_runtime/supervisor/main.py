@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 import msgspec
 
+from gateway_hooks import HookLoadError, Hooks, Side, find_installed
 from shard_runtime import contract
 from shard_runtime.admin.server import AdminServer
 from shard_runtime.connection.clock import SystemClock
 from shard_runtime.disk import SystemDisk
 from shard_runtime.environment import Environment, SetupError, read_environment
+from shard_runtime.hooked.lines import NAME as LOG_HOOK
+from shard_runtime.hooked.lines import HookedLines
+from shard_runtime.hooked.setup import make_hooks
 from shard_runtime.locks import hold_lock
 from shard_runtime.logs import Redaction, configure_logging
 from shard_runtime.mounts import Mounts, Secrets
+from shard_runtime.orders import Handlers
 from shard_runtime.ports import Clock
 from shard_runtime.supervisor.pod import Pod, StaleRecordError
 from shard_runtime.supervisor.processes import WorkerProcess
@@ -48,13 +54,44 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
         fields = {"gateway": config.gateway, "generation": config.generation, "pod": environment.pod}
         log = configure_logging(level=environment.log_level, redaction=redaction, fields=fields)
         mounts.record()
+        handlers, hooks = _hooks(mounts, environment.pod, log)
+        lines = None if hooks is None or LOG_HOOK not in hooks else HookedLines.install(hooks, redaction)
     except SetupError as error:
         print(redaction.clean(f"error: {error}"), file=sys.stderr)
         return EXIT_SETUP
-    return asyncio.run(_run(environment, mounts, redaction, log))
+    return asyncio.run(_with_lines(lines, _run(environment, mounts, redaction, log, handlers)))
 
 
-async def _run(environment: Environment, mounts: Mounts, redaction: Redaction, log: logging.Logger) -> int:
+def _hooks(mounts: Mounts, pod: int, log: logging.Logger) -> tuple[Handlers, Hooks | None]:
+    """What workers are to load, and the same loaded here: what is wrong with it must stop the pod with a sentence."""
+    config, source = mounts.config(pod), mounts.handlers()
+    try:
+        installed = [(origin.name, origin.value) for origin in find_installed(Side.RUNTIME)]
+        handlers = Handlers(source=source, installed=installed)
+        hooks = make_hooks(handlers, config=config, pod=pod, log=log, monotonic=SystemClock().monotonic)
+    except HookLoadError as error:
+        raise SetupError(str(error)) from error
+    if hooks is not None:
+        log.info("Handlers are in use: %s.", ", ".join(hooks.names))
+    return handlers, hooks
+
+
+async def _with_lines(lines: HookedLines | None, work: Coroutine[Any, Any, int]) -> int:
+    """Run *work* with the hook for log lines beside it."""
+    if lines is None:
+        return await work
+    running = asyncio.create_task(lines.run(), name="hook: log")
+    try:
+        return await work
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def _run(
+    environment: Environment, mounts: Mounts, redaction: Redaction, log: logging.Logger, handlers: Handlers
+) -> int:
     clock = SystemClock()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -79,6 +116,7 @@ async def _run(environment: Environment, mounts: Mounts, redaction: Redaction, l
             clock=clock,
             disk=SystemDisk(),
             log=log,
+            handlers=handlers,
         )
         record = mounts.record()
         if record is not None:

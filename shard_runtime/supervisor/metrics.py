@@ -172,6 +172,7 @@ FAMILIES: Final = (
     ),
     # --- The pod itself
     Family("event_loop_lag_seconds", "histogram", "How late a worker's event loop was.", histogram="lag"),
+    _measured("hook_errors_total", "Handlers that failed, so that the default ran.", "hookErrors", "hook"),
     _measured("worker_restarts_total", "Worker processes started again.", "workerRestarts"),
 )
 

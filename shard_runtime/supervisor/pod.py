@@ -25,6 +25,7 @@ from shard_runtime.orders import (
     Begin,
     Failed,
     FromWorker,
+    Handlers,
     NewForward,
     NewSecrets,
     Orders,
@@ -89,8 +90,10 @@ class Pod:
         clock: Clock,
         disk: Disk,
         log: logging.Logger,
+        handlers: Handlers | None = None,
     ) -> None:
         self.config = config
+        self._handlers = handlers or Handlers()
         self.secrets = secrets
         self._forward = forward
         self._pod = pod
@@ -151,6 +154,7 @@ class Pod:
             operator=self.secrets.operator,
             signing=self.secrets.signing,
             orders=self._orders(),
+            handlers=self._handlers,
         )
 
     def _workers_forward(self) -> contract.ForwardConfig:

@@ -19,10 +19,14 @@ from typing import Final
 
 import uvloop
 
+from gateway_hooks import HookLoadError
 from shard_runtime.channel import serve_channel
 from shard_runtime.connection.clock import SystemClock
 from shard_runtime.connection.network import SystemNetwork
 from shard_runtime.disk import SystemDisk
+from shard_runtime.hooked.lines import NAME as LOG_HOOK
+from shard_runtime.hooked.lines import HookedLines
+from shard_runtime.hooked.setup import make_hooks
 from shard_runtime.locks import hold_lock
 from shard_runtime.logs import Redaction, configure_logging
 from shard_runtime.memory import give_back_memory
@@ -62,6 +66,7 @@ class WorkerProcess:
         self._running: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
         self._network = SystemNetwork()
+        self._lines: asyncio.Task[None] | None = None
 
     async def run(self, channel: socket.socket) -> None:
         """Serve until the worker has stopped. A worker that fails ends its process with the trace."""
@@ -83,8 +88,11 @@ class WorkerProcess:
             if self._running.done():
                 self._running.result()
         finally:
-            for task in (serving, begun):
-                task.cancel()
+            for task in (serving, begun, self._lines):
+                if task is not None:
+                    task.cancel()
+            if self._lines is not None:
+                await asyncio.wait((self._lines,))
             await self._network.close()
             writer.close()
 
@@ -112,6 +120,20 @@ class WorkerProcess:
             },
         )
         clock = SystemClock()
+        try:
+            hooks = make_hooks(
+                begin.handlers,
+                config=begin.config,
+                pod=begin.pod,
+                worker=begin.worker,
+                shards=tuple(begin.shards),
+                log=log,
+                monotonic=clock.monotonic,
+            )
+        except HookLoadError as error:  # though they have loaded in the supervisor
+            return Failed(error=str(error))
+        if hooks is not None and LOG_HOOK in hooks:
+            self._lines = asyncio.create_task(HookedLines.install(hooks, self._redaction).run(), name="hook: log")
         await hold_lock(Path(begin.state) / "lock", clock=clock, log=log)
         self._worker = Worker(
             begin=begin,
@@ -121,6 +143,7 @@ class WorkerProcess:
             disk=SystemDisk(),
             log=log,
             give_back_memory=give_back_memory,
+            hooks=hooks,
         )
         self._running = asyncio.create_task(self._worker.run(), name="worker")
         self._begun.set()

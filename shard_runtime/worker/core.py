@@ -10,17 +10,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from gateway_hooks import Hooks
 from shard_runtime import contract
 from shard_runtime.checkpoints import Checkpoints
 from shard_runtime.contract import Role
 from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.keys import own_user_of
+from shard_runtime.hooked import payloads, permits
 from shard_runtime.measures import Histogram, Measures, merged
 from shard_runtime.orders import (
     AskStatus,
@@ -41,7 +44,7 @@ from shard_runtime.orders import (
 )
 from shard_runtime.permits import PermitClient
 from shard_runtime.ports import Chance, Clock, Disk, Network
-from shard_runtime.shard import SavedSession
+from shard_runtime.shard import Permits, SavedSession
 from shard_runtime.siblings import Siblings
 from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
@@ -60,6 +63,7 @@ REPORT_SECONDS: Final = 2.0
 SAVE_QUEUE_SECONDS: Final = 2.0
 MUCH_MEMORY: Final = 16 << 20
 LITTLE_MEMORY: Final = 4 << 20
+START: Final = "start_gateway"
 LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds by which the event loop is late."""
 """Bytes of events in memory: when they were more than the one and are less than the other, memory is given back."""
@@ -79,6 +83,7 @@ class Worker:
         disk: Disk,
         log: logging.Logger,
         give_back_memory: Callable[[], None] = lambda: None,
+        hooks: Hooks | None = None,
     ) -> None:
         """*give_back_memory* is called when much memory has become free."""
         self._give_back_memory = give_back_memory
@@ -95,7 +100,13 @@ class Worker:
         self._operator = begin.operator
         self._orders = begin.orders
         config = begin.config
-        self._delivery = Delivery(
+        self._hooks = hooks
+        self._opened = hooks is None or START not in hooks
+        self._shards: Shards
+        new_delivery: Callable[..., Delivery] = Delivery
+        if hooks is not None and payloads.NAME in hooks:
+            new_delivery = partial(payloads.HookedDelivery, hooks=hooks)
+        self._delivery = new_delivery(
             origin=Origin(gateway=config.gateway, generation=config.generation, shards=config.layout.count),
             forward=begin.forward,
             network=network,
@@ -133,11 +144,12 @@ class Worker:
             config=config,
             token=lambda: self._token,
             sink=self._flow,
-            permits=self._permits,
+            permits=_permits(self._permits, hooks),
             clock=clock,
             chance=chance,
             network=network,
             log=log,
+            hooks=hooks,
         )
         self._file = SessionFile(
             path=self._folder / "sessions.json",
@@ -210,6 +222,8 @@ class Worker:
             ]
             self._prepare_takeover()
             self._follow(self._orders)
+            if not self._opened:
+                background.append(tasks.create_task(self._open_by_hook(), name="hook: start_gateway"))
             await self._stopped.wait()
             self._delivery.close()
             for task in (*background, self._taking_over, self._ending, self._recalling):
@@ -332,13 +346,21 @@ class Worker:
         self._shards.probe(self._takeover is not None or self._has_successor(self._orders))
 
     def _start_shards(self) -> None:
-        if self._tasks is None or self._stopping or self._old_side.sealed:
+        if self._tasks is None or self._stopping or self._old_side.sealed or not self._opened:
             return
         if self._takeover is None and not self._recalled:
             if self._recalling is None:
                 self._recalling = self._tasks.create_task(self._recall(), name="sessions of an earlier pod")
             return
         self._shards.start(self._saved, tasks=self._tasks)
+
+    async def _open_by_hook(self) -> None:
+        async def default() -> None:
+            self._opened = True
+            self._follow(self._orders)
+
+        assert self._hooks is not None
+        await self._hooks.call(START, default)
 
     async def _recall(self) -> None:
         """With nothing on disk, ask those with whom a pod before this one may have left its sessions.
@@ -479,5 +501,10 @@ class Worker:
         )
 
     def _measures(self) -> Measures:
-        own = Measures(histograms={"lag": self._lag.counts()})
+        errors: dict[str, float] = {} if self._hooks is None else dict(self._hooks.errors)
+        own = Measures(counters={"hookErrors": errors}, histograms={"lag": self._lag.counts()})
         return merged((own, self._shards.measures(), self._delivery.measures))
+
+
+def _permits(gate: PermitClient, hooks: Hooks | None) -> Permits:
+    return gate if hooks is None or permits.NAME not in hooks else permits.HookedPermits(gate, hooks)

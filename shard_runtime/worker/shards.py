@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
+from gateway_hooks import Hooks, HookUseError
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
 from shard_runtime.connection.inflate import NONE
@@ -23,6 +24,8 @@ from shard_runtime.shard import Permits, SavedSession, Shard, ShardOptions, Shar
 from shard_runtime.shard_meter import ShardMeter
 
 STOP_SECONDS: Final = 5.0
+SPAWN: Final = "spawn_shards"
+CREATE: Final = "create_shard"
 
 SMALLEST_REPLAY: Final = 100
 LARGEST_REPLAY: Final = 3500
@@ -45,7 +48,13 @@ class Shards:
         chance: Chance,
         network: Network,
         log: logging.Logger,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks
+        self._by_hooks = hooks is not None and (SPAWN in hooks or CREATE in hooks)
+        self._spawning: asyncio.Task[None] | None = None
+        self._held_back: dict[int, SavedSession] = {}
+        """Sessions of shards that are yet to be made."""
         self._ids = ids
         self._options = ShardOptions(
             shard_count=config.layout.count,
@@ -78,29 +87,66 @@ class Shards:
 
     @property
     def started(self) -> bool:
-        return bool(self._shards)
+        return bool(self._shards) or self._spawning is not None
 
     def start(self, saved: Mapping[int, SavedSession], *, tasks: asyncio.TaskGroup, only_saved: bool = False) -> None:
         """Run the shards in *tasks*, those in *saved* by resuming; with *only_saved* no others."""
-        for shard in self._ids:
-            if shard in self._shards or (only_saved and shard not in saved):
-                continue
-            self._shards[shard] = Shard(
-                shard_id=shard,
-                options=self._options,
-                token=partial(self._hand_out, shard),
-                sink=self._sink,
-                permits=self._permits,
-                clock=self._clock,
-                chance=self._chance,
-                network=self._network,
-                log=event_log(self._log),
-                saved=saved.get(shard),
-                address=self._address,
-                meter=self._meter,
-            )
-            self._shards[shard].probe(self._probed)
-            self._tasks[shard] = tasks.create_task(self._keep(self._shards[shard]), name=f"shard {shard}")
+        if self._spawning is not None:
+            return
+        wanted = [shard for shard in self._ids if shard not in self._shards and (not only_saved or shard in saved)]
+        if self._by_hooks and wanted:
+            self._held_back = {shard: saved[shard] for shard in wanted if shard in saved}
+            self._spawning = tasks.create_task(self._spawn(wanted, tasks), name="hook: spawn_shards")
+            return
+        for shard in wanted:
+            self._begin(shard, self._make(shard, saved.get(shard)), tasks)
+
+    def _make(self, shard: int, saved: SavedSession | None) -> Shard:
+        return Shard(
+            shard_id=shard,
+            options=self._options,
+            token=partial(self._hand_out, shard),
+            sink=self._sink,
+            permits=self._permits,
+            clock=self._clock,
+            chance=self._chance,
+            network=self._network,
+            log=event_log(self._log),
+            saved=saved,
+            address=self._address,
+            meter=self._meter,
+            hooks=self._hooks,
+        )
+
+    def _begin(self, shard: int, made: Shard, tasks: asyncio.TaskGroup) -> None:
+        self._held_back.pop(shard, None)
+        self._shards[shard] = made
+        made.probe(self._probed)
+        self._tasks[shard] = tasks.create_task(self._keep(made), name=f"shard {shard}")
+
+    async def _spawn(self, wanted: list[int], tasks: asyncio.TaskGroup) -> None:
+        """Begin *wanted* in the order that the hook likes; what it leaves out begins when it has returned."""
+
+        async def some(shards: Iterable[int]) -> None:
+            for shard in shards:
+                if shard not in wanted:
+                    raise HookUseError(f"asked for shard {shard}, of {wanted[0]} to {wanted[-1]}")
+                if shard not in self._shards and not self._ended:
+                    self._begin(shard, await self._create(shard), tasks)
+
+        assert self._hooks is not None
+        if SPAWN in self._hooks:
+            await self._hooks.call(SPAWN, some, list(wanted))
+        await some(wanted)
+
+    async def _create(self, shard: int) -> Shard:
+        async def default(wanted: int) -> Shard:
+            return self._make(shard, self._held_back.get(shard))
+
+        assert self._hooks is not None
+        if CREATE not in self._hooks:
+            return await default(shard)
+        return await self._hooks.call(CREATE, default, shard, check=_shard)
 
     def _hand_out(self, shard: int) -> str:
         token = self._used[shard] = self._token()
@@ -127,6 +173,8 @@ class Shards:
     async def stop(self, *, end_session: bool) -> None:
         """Close all connections: with 1000, which ends the sessions, or with 4000, which keeps them."""
         self._ended = True
+        if self._spawning is not None:
+            self._spawning.cancel()
         if not self._shards:
             return
         stops = [asyncio.create_task(shard.stop(end_session=end_session)) for shard in self._shards.values()]
@@ -203,10 +251,19 @@ class Shards:
 
     def handed_over(self) -> dict[str, int]:
         """By session, the last sequence that was handed to the sink."""
-        sessions = self.saved()
-        return {session.session_id: self._shards[shard].status().sequence or 0 for shard, session in sessions.items()}
+        return {
+            session.session_id: session.sequence if (held := self._shards.get(shard)) is None else held.sequence
+            for shard, session in self.saved().items()
+        }
 
     def saved(self) -> dict[int, SavedSession]:
         """The sessions as another process would resume them."""
-        found = {shard: held.saved() for shard, held in self._shards.items()}
+        found: dict[int, SavedSession | None] = {shard: held.saved() for shard, held in self._shards.items()}
+        found |= self._held_back
         return {shard: session for shard, session in found.items() if session is not None}
+
+
+def _shard(found: object) -> Shard:
+    if not isinstance(found, Shard):
+        raise HookUseError(f"returned {type(found).__name__} and not a shard_runtime.shard.Shard")
+    return found

@@ -13,7 +13,9 @@ from virtual.world import Process, World
 from shard_runtime import contract
 from shard_runtime.admin.messages import Head
 from shard_runtime.channel import DirectLink
+from shard_runtime.hooked.setup import make_hooks
 from shard_runtime.mounts import Secrets
+from shard_runtime.orders import Handlers
 from shard_runtime.ports import Response
 from shard_runtime.supervisor.pod import Pod
 from shard_runtime.supervisor.surface import Surface
@@ -31,6 +33,8 @@ class PodInOneProcess:
     forward: contract.ForwardConfig
     index: int
     uid: str = "uid"
+    handlers: str | None = None
+    """Text of a file with hooks."""
     process: Process | None = None
     pod: Pod | None = None
     workers: list[Worker] = field(default_factory=list)
@@ -52,6 +56,7 @@ class PodInOneProcess:
             clock=process.clock,
             disk=process.disk,
             log=log,
+            handlers=Handlers(source=self.handlers),
         )
         self.workers = []
         for number in range(pod.workers):
@@ -63,6 +68,15 @@ class PodInOneProcess:
                 network=process.network,
                 disk=process.disk,
                 log=log,
+                hooks=make_hooks(
+                    begin.handlers,
+                    config=begin.config,
+                    pod=begin.pod,
+                    worker=begin.worker,
+                    shards=tuple(begin.shards),
+                    log=log,
+                    monotonic=process.clock.monotonic,
+                ),
             )
             self.workers.append(worker)
             process.spawn(worker.run(), name=f"worker {number}")
