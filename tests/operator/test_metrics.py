@@ -87,6 +87,12 @@ async def test_a_gateway_and_its_reshard_are_measured(world: World) -> None:
     assert after['reshard_seconds_count{outcome="Completed"}'] == 1
     assert 4 < after['reshard_seconds_sum{outcome="Completed"}'] < 60
     assert after[f"shards{gateway}"] == 8
+    past = world.gateway()["status"]["history"][0]
+    reshard = 'namespace="default",gateway="bot"'
+    assert after[f'last_reshard_duration_seconds{{{reshard},part="all"}}'] == past["durationSeconds"]
+    assert after[f'last_reshard_duration_seconds{{{reshard},part="identify_limit"}}'] == past["identifyLimitSeconds"]
+    assert after[f'last_reshard_guilds{{{reshard},result="aligned"}}'] == past["aligned"]
+    assert after[f'last_reshard_pause_seconds{{{reshard},quantile="0.99"}}'] == past["pauseP99Milliseconds"] / 1000
     assert after["reconcile_seconds_count"] > passes
 
     world.clock.seconds += 100

@@ -54,6 +54,32 @@ PAST = ReshardOutcome(
     cutover_seconds=0.42,
 )
 
+
+def test_the_end_of_a_reshard_says_what_the_cutover_came_to() -> None:
+    past = PAST.model_copy(
+        update={
+            "released_guilds": 300,
+            "aligned": 296,
+            "by_occurrence": 40,
+            "ambiguous": 3,
+            "repaired": 1,
+            "delivered_marked": 5,
+            "lag_least_milliseconds": -120,
+            "lag_most_milliseconds": 340,
+            "pause_median_milliseconds": 25.0,
+            "pause_p99_milliseconds": 400.0,
+            "longest_pause_milliseconds": 512.0,
+            "identify_limit_seconds": 5.0,
+        }
+    )
+    (told,) = news(status(), status(history=(past,)))
+    assert told.message == (
+        "8 to 16 shards in 31 s, the cutover in 0.4 s; 5 events are maybeDuplicate. Guilds: 296 aligned (40 by "
+        "occurrence only), 3 ambiguous, 1 repaired. Pause: p50 25 ms, p99 400 ms, longest 512 ms. The new sessions "
+        "were -120 to 340 ms behind the old. Identifies alone take 5 s."
+    )
+
+
 TABLE: dict[str, tuple[Status, Status, list[tuple[str, bool]]]] = {
     "nothing": (status(), status(), []),
     "the first pass": (Status(), status({ConditionType.DEGRADED: (TRUE, "ShardsStopped")}), []),

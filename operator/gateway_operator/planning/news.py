@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType
-from gateway_operator.api.status import Outcome, Status
+from gateway_operator.api.status import Outcome, ReshardOutcome, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,5 +93,21 @@ def _reshards(before: Status, after: Status) -> Iterator[News]:
             yield News(
                 reason="ReshardCompleted",
                 message=f"{past.from_} to {past.to} shards in {past.duration_seconds:.0f} s, "
-                f"the cutover in {past.cutover_seconds:.1f} s; {past.delivered_marked} events are maybeDuplicate.",
+                f"the cutover in {past.cutover_seconds:.1f} s; {past.delivered_marked} events are maybeDuplicate."
+                f"{_cutover(past)}",
             )
+
+
+def _cutover(past: ReshardOutcome) -> str:
+    """What the alignment did; nothing where no pod said so."""
+    if not past.released_guilds:
+        return ""
+    lag = ""
+    if past.lag_least_milliseconds is not None and past.lag_most_milliseconds is not None:
+        lag = f" The new sessions were {past.lag_least_milliseconds} to {past.lag_most_milliseconds} ms behind the old."
+    return (
+        f" Guilds: {past.aligned} aligned ({past.by_occurrence} by occurrence only), {past.ambiguous} ambiguous, "
+        f"{past.repaired} repaired. Pause: p50 {past.pause_median_milliseconds:.0f} ms, "
+        f"p99 {past.pause_p99_milliseconds:.0f} ms, longest {past.longest_pause_milliseconds:.0f} ms.{lag} "
+        f"Identifies alone take {past.identify_limit_seconds:.0f} s."
+    )

@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway_operator.api.conditions import ConditionStatus
 from gateway_operator.api.status import Outcome, ReshardOutcome, Status
+from gateway_operator.reconcile.last_reshard import last_reshards
 from gateway_operator.web.metrics import Histogram, Metric, Sample
 from shard_runtime.contract import HeldBack
 
@@ -64,6 +65,11 @@ class Measures:
         samples = [s for outcome, seen in self._reshards.items() for s in seen.samples({"outcome": outcome.value})]
         yield Metric(
             PREFIX + "reshard_seconds", "histogram", "How long reshards took, by outcome.", samples, ("outcome",)
+        )
+        yield from last_reshards(
+            prefix=PREFIX,
+            labels=GATEWAY_LABELS,
+            statuses=[(_labels(key), seen.status) for key, seen in sorted(self._seen.items())],
         )
         yield self._gauge("last_reconcile_age_seconds", "Age of the last pass that succeeded.", lambda s: now - s.at)
         yield self._gauge("shards", "Shards of the active generation.", lambda s: s.status.shards)
