@@ -22,6 +22,7 @@ from gateway_operator.reconcile.fleet import Fleet
 from gateway_operator.reconcile.measures import PREFIX, Measures
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
+from gateway_operator.reconcile.statuses import StatusWriter
 from gateway_operator.resources.settings import RuntimeSettings
 from gateway_operator.web.metrics import Metric, Sample
 
@@ -36,6 +37,7 @@ class ControlPlane:
     checkpoints: CheckpointRoutes
     notices: NoticeRoutes
     measures: Measures
+    statuses: StatusWriter
     clock: Clock
     cluster: Cluster
     leading: Callable[[], bool]
@@ -61,6 +63,7 @@ class ControlPlane:
         pods = PodCalls(http)
         clients = GateClients(clock=clock, incarnation=incarnation, silent=silent_start)
         measures = Measures()
+        statuses = StatusWriter(cluster=cluster, clock=clock)
         reconciler = Reconciler(
             cluster=cluster,
             pods=pods,
@@ -70,6 +73,7 @@ class ControlPlane:
             clock=clock,
             settings=settings,
             measures=measures,
+            statuses=statuses,
             pace=pace,
             on_pass=on_pass,
         )
@@ -85,6 +89,7 @@ class ControlPlane:
                 authenticated=clients.gateway_of, beginning=lambda: clients.beginning, wake=fleet.wake
             ),
             measures=measures,
+            statuses=statuses,
             clock=clock,
             cluster=cluster,
             leading=leading,

@@ -48,6 +48,7 @@ class Operation:
     async def run(self) -> int:
         """Run until :attr:`stop` (0), or until kopf's thread ends by itself or does not end (1)."""
         self._found = await self._resource_exists()
+        await self._unless_stopped(self._plane.statuses.look())
         while not self.stop.is_set():
             if self._leadership is not None:
                 await self._unless_stopped(self._leadership.acquire())

@@ -92,6 +92,9 @@ class ClusterOfProcess:
         await self._call(lambda: None)
         await self._log.update_status(namespace, name, status)
 
+    async def status_schema(self) -> Manifest | None:
+        return await self._call(lambda: None)
+
     async def touch_pod(self, namespace: str, name: str, annotation: str, value: str) -> None:
         await self._call(lambda: None)
         await self._log.touch_pod(namespace, name, annotation, value)

@@ -158,6 +158,15 @@ class KubernetesCluster:
         except NotFoundError:
             return
 
+    async def status_schema(self) -> Manifest | None:
+        answer = await self._call("get", f"/openapi/v3/apis/{GATEWAY.api_version}")
+        for schema in ((answer.get("components") or {}).get("schemas") or {}).values():
+            kinds = schema.get("x-kubernetes-group-version-kind") or []
+            if any(each.get("kind") == GATEWAY.kind for each in kinds):
+                found: Manifest | None = (schema.get("properties") or {}).get("status")
+                return found
+        return None
+
     async def touch_pod(self, namespace: str, name: str, annotation: str, value: str) -> None:
         body = {"metadata": {"annotations": {annotation: value}}}
         try:

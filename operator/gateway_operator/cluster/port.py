@@ -119,6 +119,10 @@ class Cluster(Protocol):
         """Make *status* the status of the ``DiscordGateway``; nothing happens if that is gone."""
         ...
 
+    async def status_schema(self) -> Manifest | None:
+        """The OpenAPI schema that the cluster has for a ``DiscordGateway``'s status; None where it checks nothing."""
+        ...
+
     async def touch_pod(self, namespace: str, name: str, annotation: str, value: str) -> None:
         """Set an annotation on a pod, which makes its node refresh mounted volumes; nothing happens if it is gone."""
         ...

@@ -52,6 +52,9 @@ class FencedCluster:
         self._check()
         await self._cluster.update_status(namespace, name, status)
 
+    async def status_schema(self) -> Manifest | None:
+        return await self._cluster.status_schema()
+
     async def touch_pod(self, namespace: str, name: str, annotation: str, value: str) -> None:
         self._check()
         await self._cluster.touch_pod(namespace, name, annotation, value)

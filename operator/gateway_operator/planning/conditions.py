@@ -114,6 +114,8 @@ def _degraded(observation: Observation, decision: Decision, active: ObservedGene
     lost = None if active is None else _events_lost(observation, active)
     if lost is not None:
         return TRUE, "EventsLost", lost
+    if observation.outdated is not None:
+        return TRUE, "CRDOutdated", observation.outdated
     return FALSE, "AsExpected", ""
 
 

@@ -132,6 +132,8 @@ class Observation:
     discord_problem: DiscordProblem | None = None
     held: frozenset[HeldBack] = frozenset()
     """What keeps permits back at the identify gate, besides the buckets."""
+    outdated: str | None = None
+    """A sentence while the cluster's definition of the resource is older than this operator."""
     previous: Status = field(default_factory=Status)
     """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
     watched_since: int = 0

@@ -24,6 +24,7 @@ from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.rates import EventRates
+from gateway_operator.reconcile.statuses import StatusWriter
 from gateway_operator.reconcile.telling import Teller
 from gateway_operator.reconcile.tokens import BotToken, read_bot_token
 from gateway_operator.resources.settings import RuntimeSettings
@@ -79,6 +80,7 @@ class Reconciler:
         clock: Clock,
         settings: Callable[[], RuntimeSettings],
         measures: Measures,
+        statuses: StatusWriter,
         pace: float = 1.0,
         on_pass: Callable[[GatewayKey, Plan], None] | None = None,
     ) -> None:
@@ -92,6 +94,7 @@ class Reconciler:
         self._clock = clock
         self._settings = settings
         self._measures = measures
+        self._statuses = statuses
         self._teller = Teller(cluster=cluster, clock=clock)
         self._pace = pace
         self._on_pass = on_pass
@@ -104,6 +107,7 @@ class Reconciler:
         if gateway is None:
             self.forget(namespace, name)
             return Pass(wait_seconds=GONE_SECONDS)
+        await self._statuses.look_again()
         key = (namespace, name)
         memory = self._memories.setdefault(key, _Memory(since=self._unix_milliseconds(), written=gateway.status))
         world = await read_world(self._cluster, self._pods, gateway.metadata, rates=self._rates_of(memory))
@@ -184,6 +188,7 @@ class Reconciler:
             discord=self._discord_info(reading),
             discord_problem=self._refused(gateway, token) or reading.problem,
             held=self._clients.held(gateway.metadata.namespace, gateway.metadata.name),
+            outdated=self._statuses.problem,
             previous=gateway.status if memory.status is None else memory.status,
             watched_since=memory.since,
             gauges_due=gauges_due,
@@ -262,7 +267,8 @@ class Reconciler:
     async def _write_status(self, key: GatewayKey, memory: _Memory, status: Status, *, gauges_due: bool) -> None:
         if status == memory.written:
             return
-        await self._cluster.update_status(*key, status.manifest())
+        if not await self._statuses.write(*key, status):
+            return
         memory.written = status
         if gauges_due:
             memory.gauges_written = self._clock.monotonic()

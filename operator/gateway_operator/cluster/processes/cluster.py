@@ -50,6 +50,9 @@ class StoreCluster:
     async def update_status(self, namespace: str, name: str, status: Manifest) -> None:
         self.store.change(GATEWAY, namespace, name, lambda gateway: gateway.update(status=status))
 
+    async def status_schema(self) -> Manifest | None:
+        return None
+
     async def touch_pod(self, namespace: str, name: str, annotation: str, value: str) -> None:
         def touch(pod: Manifest) -> None:
             pod["metadata"].setdefault("annotations", {})[annotation] = value
