@@ -108,6 +108,11 @@ async def kill_again_and_again(stage: Stage, *, kills: int) -> None:
     await stage.control(stage.receiver, "behaviour", {})
     await stage.load(0)
     await pod.until_all_ready()
+
+    async def nothing_waits() -> bool:
+        return (await pod.status()).queued == 0
+
+    await eventually(nothing_waits, what=f"the backlog is delivered (seed {seed})", seconds=60 + kills)
     verdict = await stage.settled_verdict()
     counters = await stage.counters()
     assert verdict.lost == 0, (seed, verdict.lost_examples)
