@@ -1,4 +1,4 @@
-"""A real pod whose disk fails it: people are told, delivery goes on from memory, and nothing is lost without a count."""
+"""A real pod whose disk fails it: people are told, delivery goes on from memory, and nothing is lost uncounted."""
 
 from __future__ import annotations
 
