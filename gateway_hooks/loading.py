@@ -19,6 +19,7 @@ from typing import Any, Final
 from gateway_hooks.catalogue import HOOKS, Hook, Side
 
 FILE: Final = "handlers.py"
+"""What a file is called where nothing else is said."""
 MODULE: Final = "gateway_handlers"
 """The name under which a file's text is a module."""
 OBJECT: Final = "hooks"
@@ -59,33 +60,39 @@ def find_installed(side: Side) -> list[Origin]:
     return list(found.values())
 
 
-def load(*, side: Side, source: str | None = None, installed: Sequence[Origin] = ()) -> dict[str, HookFunction]:
-    """Handlers by name; one of the file takes the place of an installed one. Raises :class:`HookLoadError`."""
+def load(
+    *, side: Side, source: str | None = None, installed: Sequence[Origin] = (), file: str = FILE
+) -> dict[str, HookFunction]:
+    """Handlers by name; one of the file takes the place of an installed one. Raises :class:`HookLoadError`.
+
+    *source* is the text of the file, *file* its name.
+    """
     hooks: dict[str, HookFunction] = {}
     for origin in installed:
         hooks |= _from_entry_point(origin, side)
     if source is not None:
-        hooks |= _from_source(source, side)
+        hooks |= _from_source(source, side, file)
     return hooks
 
 
-def _from_source(source: str, side: Side) -> dict[str, HookFunction]:
+def _from_source(source: str, side: Side, file: str) -> dict[str, HookFunction]:
     module = types.ModuleType(MODULE)
-    module.__file__ = FILE
+    module.__file__ = file
     sys.modules[MODULE] = module  # dataclasses and pickles in the file look there
     try:
-        exec(compile(source, FILE, "exec"), module.__dict__)
+        exec(compile(source, file, "exec"), module.__dict__)
     except SyntaxError as error:
-        raise HookLoadError(f"{FILE}, line {error.lineno}: {error.msg}.") from error
+        raise HookLoadError(f"{file}, line {error.lineno}: {error.msg}.") from error
     except (Exception, SystemExit) as error:
-        raise HookLoadError(f"{FILE}{_line(error)} fails with {type(error).__name__}: {error}.") from error
+        raise HookLoadError(f"{file}{_line(error, file)} fails with {type(error).__name__}: {error}.") from error
     found = {name: value for name, value in vars(module).items() if _is_own(name, value)}
     methods = getattr(module, OBJECT, None)
     if methods is not None:
         found |= dict(_methods(methods))
     if not found:
-        raise HookLoadError(f"{FILE} holds no handler; write one, such as {HOOKS['handle_payload'].signature}.")
-    return {name: _checked(f"{FILE}:", name, value, side) for name, value in found.items()}
+        example = next(hook for hook in [*HOOKS.values()][::-1] if hook.side is side and hook.name != "log")
+        raise HookLoadError(f"{file} holds no handler; write one, such as {example.signature}.")
+    return {name: _checked(f"{file}:", name, value, side) for name, value in found.items()}
 
 
 def _from_entry_point(origin: Origin, side: Side) -> dict[str, HookFunction]:
@@ -152,11 +159,11 @@ def _takes(function: HookFunction, hook: Hook) -> bool:
     return True
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException, file: str) -> str:
     """Where in the file *error* was raised."""
     trace, line = error.__traceback__, None
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == FILE:
+        if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
     return "" if line is None else f", line {line}"

@@ -17,11 +17,14 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from gateway_hooks import HookLoadError, Hooks
 from gateway_operator import logs
 from gateway_operator.cluster.kubernetes import KubernetesCluster
 from gateway_operator.control_plane import ControlPlane
+from gateway_operator.hooking import load_hooks
 from gateway_operator.http_client import AiohttpClient
 from gateway_operator.identify.relay import Relay
 from gateway_operator.leadership.fence import FencedCluster
@@ -57,6 +60,8 @@ class Options:
     log_level: str
     lease: LeaseOptions | None
     """None: this is the only operator."""
+    handlers: Path | None = None
+    """A file with the operator's hooks."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -90,6 +95,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--host", default=environment("OPERATOR_HOST", "0.0.0.0"), help="address to listen on")
     parser.add_argument("--port", type=int, default=int(environment("OPERATOR_PORT", str(RUNTIME_PORT))))
+    parser.add_argument(
+        "--handlers",
+        type=Path,
+        default=Path(file) if (file := environment("HANDLERS_FILE")) else None,
+        metavar="FILE",
+        help="Python with should_reshard and reshard, see docs/handlers.md",
+    )
     parser.add_argument("--log-level", choices=logs.LEVELS, default=environment("LOG_LEVEL", "info"))
     given = parser.parse_args(arguments)
     if not given.operator_url:
@@ -105,6 +117,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         host=given.host,
         port=given.port,
         log_level=given.log_level,
+        handlers=given.handlers,
         lease=_lease(given.lease, given.port, environment),
     )
 
@@ -130,7 +143,7 @@ def surface_of(plane: ControlPlane, relay: Relay, *, ready: Callable[[], bool]) 
     return Surface(ready=ready, metrics=plane.metrics, routes=relay.routes(plane.routes()))
 
 
-async def run(options: Options, kubernetes: KubernetesCluster) -> int:
+async def run(options: Options, kubernetes: KubernetesCluster, hooks: Hooks | None = None) -> int:
     """Run until SIGTERM or SIGINT (0), or until kopf's thread ends by itself (1)."""
     clock, chance = SystemClock(), random.Random()
     leadership = None
@@ -158,6 +171,7 @@ async def run(options: Options, kubernetes: KubernetesCluster) -> int:
             settings=lambda: options.settings,
             incarnation=secrets.token_hex(4),
             leading=leading,
+            hooks=hooks,
         )
         operation = Operation(plane=plane, cluster=cluster, namespaces=options.namespaces, leadership=leadership)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,9 +193,14 @@ def main() -> int:
     """Run the operator; returns the exit code."""
     options = parse()
     logs.configure(options.log_level)
+    try:
+        hooks = load_hooks(options.handlers, clock=SystemClock())
+    except HookLoadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     cluster = KubernetesCluster.connect()
     try:
-        return asyncio.run(run(options, cluster))
+        return asyncio.run(run(options, cluster, hooks))
     finally:
         cluster.close()
 

@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs the DiscordGateways of a file as local processes until Ctrl-C. A changed file is applied.",
     )
     local.add_argument("-f", "--filename", type=Path, metavar="FILE", help="YAML with DiscordGateways and Secrets")
+    local.add_argument(
+        "--handlers",
+        type=Path,
+        metavar="FILE",
+        help="Python with should_reshard and reshard (handlers of the pods are named by spec.handlers)",
+    )
     _add_common(local, defaults=True)
     local.set_defaults(command=_local)
     actions = local.add_subparsers(metavar="patch | status")
@@ -67,9 +73,12 @@ def _add_common(parser: argparse.ArgumentParser, *, defaults: bool) -> None:
 
 
 def _local(options: argparse.Namespace) -> int:
+    from gateway_hooks import HookLoadError
+    from gateway_operator.hooking import load_hooks
     from gateway_operator.local.lock import StateInUseError, StateLock
     from gateway_operator.local.manifests import ManifestError, read_manifests
     from gateway_operator.local.watch import stamp_of
+    from gateway_operator.ports import SystemClock
 
     if options.filename is None:
         return _complain(INVALID, "dgw local needs -f FILE, a manifest to run.")
@@ -78,12 +87,16 @@ def _local(options: argparse.Namespace) -> int:
         manifests = read_manifests(options.filename)
     except ManifestError as error:
         return _complain(INVALID, *error.sentences)
+    try:
+        hooks = load_hooks(options.handlers, clock=SystemClock())
+    except HookLoadError as error:
+        return _complain(INVALID, str(error))
     state = options.state.absolute()
     try:
         with StateLock(state):
             from gateway_operator.local.run import LocalOptions, run_local
 
-            local = LocalOptions(file=options.filename, state=state, write=_print)
+            local = LocalOptions(file=options.filename, state=state, write=_print, hooks=hooks)
             asyncio.run(run_local(local, manifests, since=since))
     except StateInUseError as error:
         return _complain(FAILED, str(error))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway_hooks import Hooks
 from gateway_operator.checkpoints import CheckpointRoutes
 from gateway_operator.cluster.port import Cluster
 from gateway_operator.discord_api import DiscordApi
@@ -41,6 +42,7 @@ class ControlPlane:
     clock: Clock
     cluster: Cluster
     leading: Callable[[], bool]
+    hooks: Hooks | None = None
 
     @classmethod
     def assemble(
@@ -56,6 +58,7 @@ class ControlPlane:
         pace: float = 1.0,
         on_pass: Callable[[GatewayKey, Plan], None] | None = None,
         leading: Callable[[], bool] = lambda: True,
+        hooks: Hooks | None = None,
     ) -> ControlPlane:
         """*incarnation* is new with each life of the operator. *silent_start* False: no operator gave identify permits
         before this one, so that its gate need not wait for those it does not know of.
@@ -76,6 +79,7 @@ class ControlPlane:
             statuses=statuses,
             pace=pace,
             on_pass=on_pass,
+            hooks=hooks,
         )
         fleet = Fleet(reconciler=reconciler, cluster=cluster, chance=chance, measures=measures)
         return cls(
@@ -93,6 +97,7 @@ class ControlPlane:
             clock=clock,
             cluster=cluster,
             leading=leading,
+            hooks=hooks,
         )
 
     def begin(self, *, incarnation: str) -> None:
@@ -109,6 +114,14 @@ class ControlPlane:
         yield Metric.single(PREFIX + "leader", "gauge", "1 while this operator leads.", float(self.leading()))
         yield Metric.single(PREFIX + "gateways", "gauge", "Gateways looked after.", float(len(self.fleet.gateways)))
         yield from self.measures.metrics(self.clock.monotonic())
+        errors = {} if self.hooks is None else self.hooks.errors
+        yield Metric(
+            PREFIX + "hook_errors_total",
+            "counter",
+            "Handlers that failed, so that the default ran.",
+            [Sample(count, {"hook": name}) for name, count in sorted(errors.items())],
+            ("hook",),
+        )
         yield Metric.single(PREFIX + "permits_total", "counter", "Identify permits given.", float(self.clients.permits))
         calls = [
             Sample(count, {"verb": verb, "outcome": outcome})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gateway_operator.api.parse import InvalidGateway, parse_gateway
 from gateway_operator.api.spec import Compression
-from gateway_operator.api.unsupported import UNSUPPORTED, refusals
+from gateway_operator.api.unsupported import refusals
 
 AUTHORITY = (Path(__file__).parent.parent / "connection" / "certificates" / "authority.pem").read_text()
 
@@ -184,19 +184,6 @@ def test_a_manifest_that_is_not_one_is_refused() -> None:
 
 def test_a_value_of_an_object_is_not_shown() -> None:
     assert "hunter2" not in " ".join(problems(manifest("spec.tokenSecretRef.name", {"token": "hunter2"})))
-
-
-USES = {
-    "spec.handlers": {"handlers": {"configMapRef": {"name": "h", "key": "h.py"}}},
-}
-
-
-@pytest.mark.parametrize("path", [path for path, _, _ in UNSUPPORTED])
-def test_a_field_that_does_nothing_yet_is_refused_by_name(path: str) -> None:
-    used = manifest()
-    used["spec"].update(USES[path])
-    (sentence,) = refusals(parse_gateway(used).spec)
-    assert sentence.startswith(f"{path} is not supported in this version; ")
 
 
 def test_a_long_spec_comes_back_as_it_was_written() -> None:

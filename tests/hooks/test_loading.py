@@ -141,3 +141,5 @@ def test_what_is_wrong_with_an_entry_point_is_one_sentence(
 def test_the_examples_have_every_handler() -> None:
     runtime = load(side=Side.RUNTIME, source=(EXAMPLES / "handlers.py").read_text())
     assert set(runtime) == {name for name, hook in HOOKS.items() if hook.side is Side.RUNTIME}
+    operator = load(side=Side.OPERATOR, source=(EXAMPLES / "operator_handlers.py").read_text())
+    assert set(operator) == {name for name, hook in HOOKS.items() if hook.side is Side.OPERATOR}

@@ -22,6 +22,7 @@ from gateway_operator.ports import HttpError, HttpResponse
 from gateway_operator.reconcile.reconciler import Reconciler
 from gateway_operator.resources.settings import RuntimeSettings
 
+from gateway_hooks import Hooks
 from shard_runtime.contract import (
     HandoverStatus,
     PodStatus,
@@ -254,7 +255,7 @@ class World:
 
     # --- The operator ------------------------------------------------------------------------------------------------
 
-    def operator(self, cluster: Any = None) -> ControlPlane:
+    def operator(self, cluster: Any = None, hooks: Hooks | None = None) -> ControlPlane:
         """An operator that has just started: nothing but the world is remembered."""
         return ControlPlane.assemble(
             cluster=cluster or self.cluster,
@@ -265,6 +266,7 @@ class World:
                 image="runtime:1", operator_url="http://operator.test:8080", network_policies=self.network_policies
             ),
             incarnation="test",
+            hooks=hooks,
         )
 
     async def passes(

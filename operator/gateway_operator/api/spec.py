@@ -172,7 +172,7 @@ class Reshard(Model):
 
 
 class Handlers(Model):
-    """Python that replaces the runtime's hooks."""
+    """Python that replaces handlers of the pods."""
 
     config_map_ref: ConfigMapKeyRef = Field(description="Where the source is.")
 
@@ -241,7 +241,10 @@ class Spec(Model):
     )
     forward: Forward = Field(description="How events reach the bot.")
     reshard: Reshard = Field(default_factory=Reshard, description="When and how a new generation takes over.")
-    handlers: Handlers | None = Field(default=None, description="Python that replaces the runtime's hooks.")
+    handlers: Handlers | None = Field(
+        default=None,
+        description="Python that replaces handlers of the pods, see docs/handlers.md; a changed one rolls them.",
+    )
     storage: Storage | None = Field(default=None, description="A volume for each pod; absent: emptyDir.")
     template: Template = Field(default_factory=Template, description="What the pods look like.")
     paused: bool = Field(

@@ -11,9 +11,7 @@ from typing import Final
 
 from gateway_operator.api.spec import Spec
 
-UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = (
-    ("spec.handlers", lambda spec: spec.handlers is not None, "remove it"),
-)
+UNSUPPORTED: Final[tuple[tuple[str, Callable[[Spec], bool], str], ...]] = ()
 """Path, whether a spec uses it, and what to write instead."""
 
 

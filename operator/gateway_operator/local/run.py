@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway_hooks import Hooks
 from gateway_operator.cluster.port import CONFIG_MAP, GATEWAY, KINDS, Manifest
 from gateway_operator.cluster.processes.cluster import ProcessCluster
 from gateway_operator.cluster.processes.files import write_whole
@@ -51,6 +52,8 @@ class LocalOptions:
     """Takes the lines for the person who watches."""
     command: Sequence[str] = RUNTIME_COMMAND
     """Starts one pod's runtime."""
+    hooks: Hooks | None = None
+    """The operator's."""
 
 
 async def run_local(options: LocalOptions, manifests: ManifestFile, *, since: Stamp | None) -> None:
@@ -81,6 +84,7 @@ async def _operating(options: LocalOptions, cluster: ProcessCluster) -> AsyncIte
             silent_start=bool(cluster.store.select(CONFIG_MAP, None, {})),
             pace=PACE,
             on_pass=run.on_pass,
+            hooks=options.hooks,
         )
         surface = Surface(ready=lambda: True, metrics=plane.metrics, routes=[*plane.routes(), *control.routes()])
         try:

@@ -108,7 +108,7 @@ def _idle(observation: Observation, spec: Spec | None, record: Record, active: O
     if wishes(spec) == record.honoured:
         given_up = _given_up(spec, record, made)
         # A reshard that has just ended is in the history from the next pass on, and counts for the cooldown.
-        why_grown = need(spec, active) if observation.previous.reshard is None else None
+        why_grown = need(spec, active, observation.opinion) if observation.previous.reshard is None else None
         if why_grown is None or (rolling is not None and why_grown.reason != SHARDING_REQUIRED):
             return Decision(living=living, given_up=given_up, rollout=rolling)
         grown, hold = _grown(observation, spec, record, active, why_grown)

@@ -18,7 +18,7 @@ from gateway_operator.api.spec import Spec
 from gateway_operator.api.status import Outcome, ReshardOutcome
 from gateway_operator.planning.health import all_ready, layout_of, shards
 from gateway_operator.planning.hold import Hold
-from gateway_operator.planning.observed import DiscordInfo, Observation, ObservedGeneration
+from gateway_operator.planning.observed import DiscordInfo, Observation, ObservedGeneration, Opinion
 from gateway_operator.planning.shards import legal_count
 from shard_runtime.contract import Record, ShardState
 
@@ -42,10 +42,16 @@ class Need:
     """A sentence for people."""
 
 
-def need(spec: Spec, active: ObservedGeneration) -> Need | None:
+def need(spec: Spec, active: ObservedGeneration, opinion: Opinion | None = None) -> Need | None:
     """Why *active* has too few shards; None while it has enough, or while too little is known to tell."""
     if not spec.reshard.auto or active.fixed is None:
         return None
+    if opinion is not None and is_counted(active):
+        return (
+            Need(reason=AUTOMATIC, message="The handler should_reshard asks for more shards.")
+            if opinion.wanted
+            else None
+        )
     refused = [
         shard.id
         for shard in shards(active)
@@ -56,8 +62,8 @@ def need(spec: Spec, active: ObservedGeneration) -> Need | None:
             reason=SHARDING_REQUIRED,
             message=f"Discord refuses shard {refused[0]} of {active.fixed.layout.count} for too many guilds (4011).",
         )
-    if not all_ready(active) or not all(shard.settled for shard in shards(active)):
-        return None  # guilds are still being counted
+    if not is_counted(active):
+        return None
     guilds, capacity = guilds_of(active), capacity_of(spec, active)
     if guilds * 100 < spec.reshard.at_percent * capacity:
         return None
@@ -67,6 +73,11 @@ def need(spec: Spec, active: ObservedGeneration) -> Need | None:
         message=f"The guilds are {spec.reshard.at_percent} % or more of the {capacity} that "
         f"{active.fixed.layout.count} shards are meant to hold.",
     )
+
+
+def is_counted(generation: ObservedGeneration) -> bool:
+    """Whether all guilds are known."""
+    return all_ready(generation) and all(shard.settled for shard in shards(generation))
 
 
 def held(observation: Observation, spec: Spec, record: Record, active: ObservedGeneration, why: Need) -> Hold | None:
@@ -114,6 +125,8 @@ def no_more(spec: Spec, why: Need) -> Hold:
 def grown_count(observation: Observation, spec: Spec, active: ObservedGeneration, discord: DiscordInfo) -> int:
     """How many shards the bot should get: more than it has, unless no legal count is within ``maxShards``."""
     present, guilds = layout_of(active).count, guilds_of(active)
+    if observation.opinion is not None and observation.opinion.count is not None:
+        return legal_count(max(observation.opinion.count, present + 1), discord, most=spec.reshard.max_shards)
     per_shard = spec.reshard.guilds_per_shard * spec.reshard.at_percent / 100
     growth = _growth(observation, active, guilds)
     count = max(discord.recommended_shards, math.ceil(guilds * growth / per_shard), present + 1, spec.shards.count)

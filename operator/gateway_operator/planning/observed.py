@@ -114,6 +114,16 @@ class DiscordProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a hook thinks of the number of shards, in the automatic rule's place."""
+
+    wanted: bool
+    """Whether there should be more."""
+    count: int | None = None
+    """How many; None: as many as the rule would take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that one pass decides from."""
 
@@ -134,6 +144,8 @@ class Observation:
     """What keeps permits back at the identify gate, besides the buckets."""
     outdated: str | None = None
     """A sentence while the cluster's definition of the resource is older than this operator."""
+    opinion: Opinion | None = None
+    """None: the automatic rule decides."""
     previous: Status = field(default_factory=Status)
     """The status of the last pass: how long a step has taken is counted from it, and nothing else decided."""
     watched_since: int = 0

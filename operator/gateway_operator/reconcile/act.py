@@ -76,6 +76,8 @@ class Site:
     settings: RuntimeSettings
     token_version: str = ""
     """Of the Secret that holds the bot's token."""
+    handlers: str | None = None
+    """Text of what ``spec.handlers`` names."""
 
 
 class Actor:
@@ -124,7 +126,7 @@ class Actor:
             if action.create and await self._exists(owner, action.generation.number):
                 log.info("%s: generation %d was created meanwhile", owner.name, action.generation.number)
                 return
-            manifests = generation_manifests(owner, spec, action.generation, site.settings)
+            manifests = generation_manifests(owner, spec, action.generation, site.settings, site.handlers)
         else:
             if site.world.auth is None:
                 await ensure_auth(self._cluster, owner, new_token=self._make_token)

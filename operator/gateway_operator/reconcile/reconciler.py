@@ -5,23 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
+from gateway_hooks import Hooks
 from gateway_operator.api.status import Status
 from gateway_operator.cluster.port import Cluster, Manifest
 from gateway_operator.discord_api import token_fingerprint
 from gateway_operator.identify.asks import Limits
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.shared import gate_key
-from gateway_operator.planning.actions import Plan, RefreshDiscord
+from gateway_operator.planning.actions import Plan, RefreshDiscord, WriteRecord
 from gateway_operator.planning.news import news
 from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
 from gateway_operator.planning.plan import plan
 from gateway_operator.ports import Clock
 from gateway_operator.reconcile.act import Actor, Site
 from gateway_operator.reconcile.discord import DiscordReader, Reading
+from gateway_operator.reconcile.handler_file import HandlerFile, read_handler_file
 from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
+from gateway_operator.reconcile.opinions import begin_reshard, opinion_of
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.rates import EventRates
 from gateway_operator.reconcile.statuses import StatusWriter
@@ -83,6 +87,7 @@ class Reconciler:
         statuses: StatusWriter,
         pace: float = 1.0,
         on_pass: Callable[[GatewayKey, Plan], None] | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         """*measures* is told of every pass, *on_pass* sees every plan; *pace* scales how long a pass waits while a
         gateway is not at rest."""
@@ -98,6 +103,7 @@ class Reconciler:
         self._teller = Teller(cluster=cluster, clock=clock)
         self._pace = pace
         self._on_pass = on_pass
+        self._hooks = hooks
         self._memories: dict[GatewayKey, _Memory] = {}
 
     async def pass_over(self, namespace: str, name: str) -> Pass:
@@ -116,9 +122,11 @@ class Reconciler:
             if gateway.spec is None
             else await read_bot_token(self._cluster, namespace, gateway.spec)
         )
+        handlers = await read_handler_file(self._cluster, gateway.metadata, gateway.spec)
         reading = await self._read_discord(gateway, token)
         gauges_due = self._clock.monotonic() - memory.gauges_written >= GAUGE_SECONDS
-        observation = self._observation(gateway, world, token, reading, memory, gauges_due=gauges_due)
+        observation = self._observation(gateway, world, token, reading, handlers, memory, gauges_due=gauges_due)
+        observation = replace(observation, opinion=await opinion_of(self._hooks, observation))
         memory.rates.keep(generation.number for generation in world.generations)
         self._tell_gate(gateway, world, token, reading)
         planned = plan(observation)
@@ -132,13 +140,18 @@ class Reconciler:
             world=world,
             settings=self._settings_of(gateway),
             token_version=token.version,
+            handlers=handlers.source,
         )
 
         async def refresh() -> None:
             await self._read_discord(gateway, token, fresh=True)
 
         for action in planned.actions:
-            await self._actor.perform(action, site, refresh=refresh)
+            if isinstance(action, WriteRecord):
+                begin = partial(self._actor.perform, action, site, refresh=refresh)
+                await begin_reshard(self._hooks, action, observation, begin)
+            else:
+                await self._actor.perform(action, site, refresh=refresh)
         memory.status = planned.status
         await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
         await self._teller.tell(gateway.manifest, news(observation.previous, planned.status))
@@ -173,6 +186,7 @@ class Reconciler:
         world: World,
         token: BotToken,
         reading: Reading,
+        handlers: HandlerFile,
         memory: _Memory,
         *,
         gauges_due: bool,
@@ -181,7 +195,7 @@ class Reconciler:
             now=self._unix_milliseconds(),
             metadata=gateway.metadata,
             spec=gateway.spec,
-            problems=gateway.problems,
+            problems=gateway.problems if handlers.problem is None else (*gateway.problems, handlers.problem),
             record=world.record,
             generations=world.generations,
             secret=token.observed,

@@ -62,22 +62,26 @@ def runtime_config(owner: Metadata, spec: Spec, generation: Generation, settings
     )
 
 
-def config_map(owner: Metadata, config: RuntimeConfig) -> dict[str, Any]:
-    """The immutable ConfigMap of a generation; another content has another name."""
+def config_map(owner: Metadata, config: RuntimeConfig, handlers: str | None = None) -> dict[str, Any]:
+    """The immutable ConfigMap of a generation, with the source of its handlers; another content has another name."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": object_metadata(
-            owner, config_map_name(owner, config), labels=generation_labels(owner.name, config.generation)
+            owner, config_map_name(owner, config, handlers), labels=generation_labels(owner.name, config.generation)
         ),
         "immutable": True,
-        "data": {"config.json": encode(config).decode()},
+        "data": {
+            "config.json": encode(config).decode(),
+            **({} if handlers is None else {"handlers.py": handlers}),
+        },
     }
 
 
-def config_map_name(owner: Metadata, config: RuntimeConfig) -> str:
+def config_map_name(owner: Metadata, config: RuntimeConfig, handlers: str | None = None) -> str:
     """Name of the ConfigMap with that content."""
-    return config_name(owner.name, hashlib.sha256(encode(config)).hexdigest()[:10])
+    content = encode(config) + (b"" if handlers is None else b"\n" + handlers.encode())
+    return config_name(owner.name, hashlib.sha256(content).hexdigest()[:10])
 
 
 def forward_config(spec: Spec) -> ForwardConfig:

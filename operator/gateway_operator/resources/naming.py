@@ -12,6 +12,7 @@ MANAGED_BY: Final = "discord-gateway-operator"
 REVISION_ANNOTATION: Final = "discordgateway.dev/revision"
 EPOCH_ANNOTATION: Final = "discordgateway.dev/record-epoch"
 """On a pod: touched so that the kubelet refreshes the mounted record."""
+HANDLERS_ANNOTATION: Final = "discordgateway.dev/handlers"
 INPUTS_ANNOTATION: Final = "discordgateway.dev/inputs"
 """On a pod: touched when the forward configuration or the token's Secret has changed, for the same reason."""
 

@@ -13,6 +13,7 @@ from gateway_operator.api.generation import ANNOTATION, Generation, to_annotatio
 from gateway_operator.api.spec import Spec
 from gateway_operator.resources.configmaps import config_map, config_map_name, runtime_config
 from gateway_operator.resources.naming import (
+    HANDLERS_ANNOTATION,
     REVISION_ANNOTATION,
     generation_labels,
     generation_selector,
@@ -26,23 +27,38 @@ from shard_runtime.contract import RuntimeConfig, encode
 
 
 def generation_manifests(
-    owner: Metadata, spec: Spec, generation: Generation, settings: RuntimeSettings
+    owner: Metadata, spec: Spec, generation: Generation, settings: RuntimeSettings, handlers: str | None = None
 ) -> list[dict[str, Any]]:
-    """What a generation is made of, in the order to apply: its ConfigMap, then its StatefulSet."""
+    """What a generation is made of, in the order to apply: its ConfigMap, then its StatefulSet.
+
+    *handlers* is the text of what ``spec.handlers`` names. Pods get a copy of it: all of a generation have the same.
+    """
     config = runtime_config(owner, spec, generation, settings)
-    return [config_map(owner, config), statefulset(owner, spec, generation, config=config, image=settings.image)]
+    return [
+        config_map(owner, config, handlers),
+        statefulset(owner, spec, generation, config=config, image=settings.image, handlers=handlers),
+    ]
 
 
 def statefulset(
-    owner: Metadata, spec: Spec, generation: Generation, *, config: RuntimeConfig, image: str
+    owner: Metadata,
+    spec: Spec,
+    generation: Generation,
+    *,
+    config: RuntimeConfig,
+    image: str,
+    handlers: str | None = None,
 ) -> dict[str, Any]:
-    """The StatefulSet; *config* is the content of the generation's ConfigMap.
+    """The StatefulSet; *config* and *handlers* are the content of the generation's ConfigMap.
 
     ``OnDelete``: the operator rolls a changed template out pod by pod, for a rollout that does not look at the sessions
     would lose events. ``Parallel``: pods do not wait for each other, the identify gate orders what must be ordered.
     Each pod carries the revision of the template that it was made of.
     """
-    template = pod_template(owner, spec, generation, config=config_map_name(owner, config), image=image)
+    template = pod_template(owner, spec, generation, config=config_map_name(owner, config, handlers), image=image)
+    if handlers is not None:
+        digest = hashlib.sha256(handlers.encode()).hexdigest()[:10]
+        template["metadata"].setdefault("annotations", {})[HANDLERS_ANNOTATION] = digest
     made_of = revision(template, config)
     template["metadata"].setdefault("annotations", {})[REVISION_ANNOTATION] = made_of
     return {
