@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from gateway_operator.cluster.port import SECRET
 from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
 from system.faults import PATIENT, kill_pod, kill_worker
 from system.story import System, run_story
@@ -81,3 +84,35 @@ def test_what_a_killed_pod_had_not_delivered_comes_again(seed: int) -> None:
         await system.settle()
 
     check(run_story(story, seed=seed, settings=PATIENT), identifies=8)
+
+
+def test_a_rotated_token_leaves_live_connections_alone_and_is_used_from_then_on() -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def story(system: System) -> None:
+        def note() -> None:
+            counters = system.discord.counters
+            seen.append((counters.identifies_accepted, counters.resumes_accepted))
+
+        await come_up(system)
+        note()
+        new = "MTEwMDAwMDAwMDAwMDAwMDAwMA.rotated.token"
+        system.discord.gateway.application.token = new
+        encoded = base64.b64encode(new.encode()).decode()
+        system.store.change(SECRET, "default", "bot", lambda secret: secret["data"].update(token=encoded))
+        await system.sleep(60)
+        note()
+        system.discord.fault("drop")
+        await system.until("all are resumed", lambda: system.discord.counters.resumes_accepted == 8, within=30)
+        note()
+        system.discord.load(0)
+        await system.sleep(5)
+        system.discord.fault("invalidate", resumable=False)
+        await system.until("all are started anew", lambda: system.discord.counters.identifies_accepted == 16, within=90)
+        await system.until("and READY", lambda: system.at_rest(generation=1, shards=8), within=60)
+
+    outcome = run_story(story, seed=1)
+    assert seen == [(8, 0), (8, 0), (8, 8)], "identifies and resumes: nothing at the change, then with the new token"
+    assert outcome.counters.identify_attempts == 16, "none with the old token"
+    assert outcome.counters.resumes_refused == {}
+    assert outcome.verdict.lost == 0
