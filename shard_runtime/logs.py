@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Final, Protocol, TextIO
 
 SHORTEST_SECRET: Final = 6
@@ -84,6 +88,26 @@ def configure_logging(
     logger = logging.getLogger("shard_runtime")
     logger.setLevel(level.upper())
     return logger
+
+
+def guard_crashes(redaction: Redaction) -> None:
+    """What the process says when it dies goes past no log, so the guard stands there too; and it leaves no core.
+
+    A core has the process's memory with every token in it, and lands wherever the node writes cores.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def report(
+        kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, /, where: str = ""
+    ) -> None:
+        print(redaction.clean(where + "".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
+
+    def of_thread(failed: threading.ExceptHookArgs, /) -> None:
+        name = "" if failed.thread is None else failed.thread.name
+        report(failed.exc_type, failed.exc_value, failed.exc_traceback, where=f"In thread {name}: ")
+
+    sys.excepthook = report
+    threading.excepthook = of_thread
 
 
 class EventLog(Protocol):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import resource
 import sys
+from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -35,6 +37,10 @@ def _redacted(_logger: Any, _method: str, line: Any) -> str:
     return redacted(str(line))  # what the renderer before made, which structlog's types do not know
 
 
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("gateway_operator").critical("the operator ends: %s", error, exc_info=(kind, error, trace))
+
+
 def configure(level: str) -> None:
     """Send all logs of at least *level* (one of :data:`LEVELS`) to standard error."""
     before: list[structlog.typing.Processor] = [
@@ -57,5 +63,7 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    sys.excepthook = _last_words
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the process's memory, with every token in it
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

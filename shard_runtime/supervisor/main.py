@@ -24,7 +24,7 @@ from shard_runtime.hooked.lines import NAME as LOG_HOOK
 from shard_runtime.hooked.lines import HookedLines
 from shard_runtime.hooked.setup import make_hooks
 from shard_runtime.locks import hold_lock
-from shard_runtime.logs import Redaction, configure_logging
+from shard_runtime.logs import Redaction, configure_logging, guard_crashes
 from shard_runtime.mounts import Mounts, Secrets
 from shard_runtime.orders import Handlers
 from shard_runtime.ports import Clock
@@ -43,6 +43,7 @@ EXIT_SETUP: Final = 2
 def main(variables: Mapping[str, str] = os.environ) -> int:
     """Run the pod until SIGTERM or SIGINT; the process's exit code."""
     redaction = Redaction()
+    guard_crashes(redaction)
     try:
         environment = read_environment(variables)
         disk = SystemDisk()

@@ -28,7 +28,7 @@ from shard_runtime.hooked.lines import NAME as LOG_HOOK
 from shard_runtime.hooked.lines import HookedLines
 from shard_runtime.hooked.setup import make_hooks
 from shard_runtime.locks import hold_lock
-from shard_runtime.logs import Redaction, configure_logging
+from shard_runtime.logs import Redaction, configure_logging, guard_crashes
 from shard_runtime.memory import give_back_memory
 from shard_runtime.orders import Begin, Done, Failed, FromWorker, NewSecrets, Stop, ToWorker
 from shard_runtime.worker.core import Worker
@@ -62,6 +62,7 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self._redaction = Redaction()
+        guard_crashes(self._redaction)
         self._worker: Worker | None = None
         self._running: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
