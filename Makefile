@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds install-manifest clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds install-manifest audit clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -73,6 +73,14 @@ conformance/rust/bin/.installed: conformance/rust/Cargo.lock conformance/rust/sr
 	done
 	@touch $@
 
+audit: .venv-audit/.installed ## the locked packages against the databases of known vulnerabilities; skipped where none is reached
+	@.venv-audit/bin/python scripts/audit/audit.py requirements.lock conformance/python/requirements.lock
+
+.venv-audit/.installed: scripts/audit/requirements.lock | install
+	@$(PY) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 e2e: install ## real pods: brings a cluster up, installs the chart, runs the end-to-end tests
 	@e2e/run.sh
 
@@ -92,6 +100,8 @@ lock: install ## resolve the dependencies anew
 	  --group pyproject.toml:dev pyproject.toml -o requirements.lock -q --no-header --no-emit-index-url --no-annotate
 	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 	  conformance/python/requirements.in -o conformance/python/requirements.lock -q --no-header --no-emit-index-url --no-annotate
+	@$(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes \
+	  scripts/audit/requirements.in -o scripts/audit/requirements.lock -q --no-header --no-emit-index-url --no-annotate
 
 clean:
-	@rm -rf $(VENV) build dist demo-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-audit build dist demo-state .mypy_cache .ruff_cache .pytest_cache .hypothesis
