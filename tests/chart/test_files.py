@@ -55,7 +55,7 @@ def test_the_images_have_the_packages_of_their_extras_only() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert not [name for name in extras["runtime"] if re.match(r"(kubernetes|kopf|pydantic)", name)]
     targets = re.findall(r"AS (\w+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    assert targets == ["wheels", "operator", "simulator", "runtime"]
+    assert targets == ["base", "wheels", "operator", "simulator", "runtime"]
 
 
 def test_the_example_gateway_is_valid_and_supported() -> None:
