@@ -127,6 +127,7 @@ def _checkpoint(shard: int, session: SavedSession) -> contract.SessionCheckpoint
         guilds=session.guilds,
         started_at=session.started_at,
         received=session.received,
+        kept=session.kept,
     )
 
 
@@ -138,4 +139,5 @@ def _saved(session: contract.SessionCheckpoint) -> SavedSession:
         guilds=session.guilds,
         started_at=session.started_at,
         received=session.received,
+        kept=session.kept,
     )

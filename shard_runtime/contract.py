@@ -420,9 +420,34 @@ class PodStatus(Wire, frozen=True, kw_only=True):
     """Why the queue is not written to disk at the moment, as a sentence."""
     receiver: ReceiverStatus = ReceiverStatus()
     handover: HandoverStatus | None = None
+    awaited: int = 0
+    """Requests on its sessions (members, sounds, channel info) whose answers have not all come."""
     counters: dict[str, int] = {}
     """Totals since the start: ``accepted``, ``acknowledged``, ``dropped``, ``deadLettered``, ``maybeDuplicate``,
     ``lostSessions`` and ``lostEvents`` (see :class:`Gap`), ``spilled``; and ``dropped:<event name>:<reason>``."""
+
+
+# --- What moves besides events ----------------------------------------------------------------------------------------
+
+
+class VoiceCall(Wire, frozen=True, kw_only=True):
+    """A voice channel that the bot is in through one of its sessions."""
+
+    guild: int
+    channel: int
+    self_mute: bool = False
+    self_deaf: bool = False
+
+
+class Kept(Wire, frozen=True, kw_only=True):
+    """What a session has for its bot besides events: another one that takes over takes it on."""
+
+    calls: list[VoiceCall] = []
+    presence: str | None = None
+    """``d`` of the last op 3 that the bot had sent on it, as JSON; absent where it has the one of its IDENTIFY."""
+
+
+NOTHING_KEPT: Final = Kept()
 
 
 # --- Checkpoints ------------------------------------------------------------------------------------------------------
@@ -443,6 +468,7 @@ class SessionCheckpoint(Wire, frozen=True, kw_only=True):
     started_at: int
     received: int = 0
     """The last sequence that had come."""
+    kept: Kept = NOTHING_KEPT
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True):
@@ -545,6 +571,8 @@ class HandoverReply(Wire, frozen=True, kw_only=True):
     windows: list[GuildWindow] = []
     unacknowledged: list[int] = []
     """Guilds of the asker with accepted events that the receiver has not acknowledged yet."""
+    kept: dict[int, Kept] = {}
+    """Once sealed, by shard: the asker's calls to be joined again, and presences to be taken on."""
     behind_milliseconds: int = 0
     """How long ago it is that certainly everything had arrived that Discord had sent the pod's sessions until then."""
     after: list[GuildWindow] | None = None

@@ -38,6 +38,9 @@ class Owner(Protocol):
     def rate_limited(self, payload: bytes) -> None:
         """A RATE_LIMITED went to the sink."""
 
+    def errand_came(self, name: str, payload: bytes) -> None:
+        """A dispatch that the session's errands want went to the sink."""
+
     def garbled(self, error: Exception, *, stream_broken: bool) -> None: ...
 
     def failed(self, error: Exception) -> None:
@@ -51,6 +54,7 @@ class Inbound:
 
     __slots__ = (
         "_early",
+        "_errands",
         "_heartbeat",
         "_inflate",
         "_machine",
@@ -77,6 +81,7 @@ class Inbound:
         self._shard = shard
         self._machine = machine
         self._heartbeat = machine.heartbeat
+        self._errands = machine.errands
         self._sink = sink
         self._inflate = inflate
         self._owner = owner
@@ -137,6 +142,8 @@ class Inbound:
         inflate = self._inflate
         names: list[str] = []
         payloads: list[bytes] = []
+        wanted = self._errands.wanted
+        special = _SPECIAL | wanted if wanted else _SPECIAL
         due = self._due()
         for message in messages:
             try:
@@ -148,7 +155,7 @@ class Inbound:
                 except _NOT_AT_ONCE:
                     envelope = read_envelope(payload)
                 name = envelope.t
-                if envelope.s == due and envelope.op == 0 and name is not None and name not in _SPECIAL:
+                if envelope.s == due and envelope.op == 0 and name is not None and name not in special:
                     names.append(name)
                     payloads.append(payload)
                     due += 1
@@ -227,6 +234,8 @@ class Inbound:
             self._owner.guild_changed(name, payload)
         elif name == _RATE_LIMITED:
             self._owner.rate_limited(payload)
+        if name in self._errands.wanted:
+            self._owner.errand_came(name, payload)
 
     def _give_up(self, names: list[str], payloads: list[bytes], error: Exception, *, stream_broken: bool) -> None:
         """A message is no payload; what came before it is handed over."""

@@ -130,6 +130,7 @@ class WorkerStatus(Wire, frozen=True, kw_only=True, tag="status"):
     receiver: contract.ReceiverStatus
     handover: contract.HandoverStatus | None
     counters: dict[str, int]
+    awaited: int = 0
     stored: int = 0
     disk_problem: str | None = None
     measures: Measures = Measures()
@@ -142,6 +143,7 @@ class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
     recorded_since: int | None
     windows: list[contract.GuildWindow]
     unacknowledged: list[int]
+    kept: dict[int, contract.Kept] = msgspec.field(default_factory=dict)
     behind_milliseconds: int = 0
     after: list[contract.GuildWindow] | None = None
 

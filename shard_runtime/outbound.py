@@ -46,9 +46,18 @@ class Outbound:
     """Commands of one shard. Its owner says how the session is and, when :meth:`due`, calls :meth:`pump`."""
 
     def __init__(
-        self, *, shard: int, budget: SendBudget, clock: Clock, write: Callable[[bytes], None], wake: Callable[[], None]
+        self,
+        *,
+        shard: int,
+        budget: SendBudget,
+        clock: Clock,
+        write: Callable[[bytes], None],
+        wake: Callable[[], None],
+        sent: Callable[[Command, float], None] = lambda command, now: None,
     ) -> None:
-        """*write* puts a payload on the live connection; *wake* lets the owner look at :meth:`due` again."""
+        """*write* puts a payload on the live connection; *wake* lets the owner look at :meth:`due` again; *sent* is
+        told what went out, and when."""
+        self._note = sent
         self._shard = shard
         self._budget = budget
         self._clock = clock
@@ -105,6 +114,7 @@ class Outbound:
     def _send(self, command: Command, now: float) -> None:
         self._budget.sent(command, now)
         self._write(command.payload)
+        self._note(command, now)
         self.sent += 1
 
     # --- Callers ----------------------------------------------------------------------------------------------------

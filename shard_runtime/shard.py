@@ -93,6 +93,7 @@ class Shard:
             session_id=saved.session_id if saved else None,
             resume_url=saved.resume_url if saved else None,
             sequence=saved.sequence if saved else 0,
+            kept=saved.kept if saved else contract.NOTHING_KEPT,
             endings=self._meter.endings,
         )
         self._guilds = Guilds.restored(saved.guilds if saved else 0)
@@ -122,7 +123,12 @@ class Shard:
             if HEARTBEAT in hooks:
                 self._write_heartbeat = self._beat_by_hook
         self._outbound = Outbound(
-            shard=shard_id, budget=self._machine.budget, clock=clock, write=self._send, wake=self._due.set
+            shard=shard_id,
+            budget=self._machine.budget,
+            clock=clock,
+            write=self._send,
+            wake=self._due.set,
+            sent=self._machine.errands.sent,
         )
 
     # --- Life -------------------------------------------------------------------------------------------------------
@@ -375,6 +381,11 @@ class Shard:
         self._machine.budget.limited(op=limited.op, guild=limited.guild, seconds=limited.seconds, now=now)
         self._due.set()  # commands that wait have to wait longer
 
+    def errand_came(self, name: str, payload: bytes) -> None:
+        session = self._machine.session_id
+        if session is not None:
+            self._machine.errands.came(name, payload, session=session, now=self._clock.monotonic())
+
     def garbled(self, error: Exception, *, stream_broken: bool) -> None:
         self._log("frame_unreadable", shard=self._id, sequence=self._machine.sequence, error=str(error))
         self._do(self._machine.garbled(self._clock.monotonic(), stream_broken=stream_broken))
@@ -413,6 +424,15 @@ class Shard:
         self._due.set()
 
     @property
+    def kept(self) -> contract.Kept:
+        """What the session has for its bot besides events."""
+        return self._machine.errands.kept
+
+    def awaited(self) -> int:
+        """How many requests on the session have no complete answer yet."""
+        return self._machine.errands.awaited(self._clock.monotonic())
+
+    @property
     def guilds(self) -> int:
         return self._guilds.count
 
@@ -438,6 +458,7 @@ class Shard:
             guilds=self._guilds.count,
             started_at=self._started_at,
             received=max(self._received, machine.sequence),
+            kept=machine.errands.kept,
         )
 
     def status(self) -> contract.ShardStatus:

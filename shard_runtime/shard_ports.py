@@ -94,6 +94,7 @@ class SavedSession:
     """When READY came, unix milliseconds."""
     received: int = 0
     """The last sequence that came: what lies after the watermark is lost if the session is."""
+    kept: contract.Kept = contract.NOTHING_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from shard_runtime.contract import PermitOutcome
+from shard_runtime.contract import NOTHING_KEPT, Kept, PermitOutcome
 from shard_runtime.ports import Chance
 from shard_runtime.protocol.actions import (
     Action,
@@ -45,6 +45,7 @@ from shard_runtime.protocol.actions import (
 from shard_runtime.protocol.backoff import Backoff
 from shard_runtime.protocol.close_codes import END_SESSION, KEEP_SESSION, TOKEN_REFUSED, After, after_close
 from shard_runtime.protocol.envelope import Envelope
+from shard_runtime.protocol.errands import Errands
 from shard_runtime.protocol.heartbeat import Heartbeat
 from shard_runtime.protocol.opcodes import Opcode
 from shard_runtime.protocol.payloads import read_hello, read_invalid_session, read_ready
@@ -85,6 +86,7 @@ class SessionMachine:
         session_id: str | None = None,
         resume_url: str | None = None,
         sequence: int = 0,
+        kept: Kept = NOTHING_KEPT,
         endings: Counter[str] | None = None,
     ) -> None:
         """Hold the session to resume, if any; *sequence* is where to resume from.
@@ -98,6 +100,7 @@ class SessionMachine:
         self._backoff = Backoff(chance)
         self.heartbeat = Heartbeat(chance)
         self.budget = SendBudget()
+        self.errands = Errands(kept)
         self.phase = Phase.STOPPED
         self.session_id = session_id
         self.resume_url = resume_url
@@ -403,4 +406,5 @@ class SessionMachine:
         self._unreadable_at = None
         self.wary_until = 0
         self._refused = None
+        self.errands.lost()
         return [] if session is None else [Lost(session_id=session, sequence=sequence, cause=cause)]

@@ -30,6 +30,7 @@ def merged_windows(answers: Sequence[Windows]) -> Windows:
         recorded_since=max(known) if recorded else None,
         windows=[window for answer in answers for window in answer.windows],
         unacknowledged=sorted({guild for answer in answers for guild in answer.unacknowledged}),
+        kept={shard: kept for answer in answers for shard, kept in answer.kept.items()},
         behind_milliseconds=max((answer.behind_milliseconds for answer in answers), default=0),
         after=None
         if any(answer.after is None for answer in answers)
@@ -55,6 +56,7 @@ def merged_status(
         receiver=next(
             (status.receiver for status in known if not status.receiver.reachable), contract.ReceiverStatus()
         ),
+        awaited=sum(status.awaited for status in known),
         handover=_handover([status.handover for status in known if status.handover is not None], len(parts)),
         counters=_counters(parts),
     )

@@ -345,6 +345,7 @@ class Pod:
             recorded_since=merged.recorded_since,
             windows=merged.windows,
             unacknowledged=merged.unacknowledged,
+            kept=merged.kept,
             behind_milliseconds=merged.behind_milliseconds,
             after=merged.after,
         )

@@ -50,6 +50,7 @@ from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
 from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.gaps import Gaps
+from shard_runtime.worker.inheritance import Inheritance
 from shard_runtime.worker.notices import Notices
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
@@ -165,6 +166,7 @@ class Worker:
             delivery=self._delivery,
             statuses=self._shards.statuses,
             handed_over=self._shards.handed_over,
+            kept=self._shards.kept,
             clock=clock,
             disk=disk,
             log=log,
@@ -284,6 +286,15 @@ class Worker:
             siblings=self._siblings,
             apply=self._flow.apply,
             settled=self._settled,
+            inherit=Inheritance(
+                shards=self._begin.shards,
+                count=self._config.layout.count,
+                predecessor=predecessor.layout,
+                send=self._shards.command,
+                kept=self._shards.kept,
+                clock=self._clock,
+                log=self._log,
+            ),
             clock=self._clock,
             chance=self._chance,
             disk=self._disk,
@@ -493,6 +504,7 @@ class Worker:
             queued=delivery.queued,
             oldest_seconds=delivery.oldest_seconds,
             receiver=delivery.receiver,
+            awaited=self._shards.awaited(),
             handover=self._takeover.status() if self._takeover is not None else self._handover,
             counters=counters,
             stored=delivery.stored,

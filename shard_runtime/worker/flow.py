@@ -4,7 +4,7 @@
     recording    active while a successor exists: its window remembers what is accepted
     holding      standby, and active until the handover from the predecessor is over: the cutover decides
     fenced       sealed or retired: nothing more is accepted, but for what a seal says had been accepted and what a
-                 resume brings again because it was not delivered
+                 resume brings again because it was not delivered; and for answers to the session's own requests
 
 The way is chosen when something changes, by replacing :attr:`Flow.dispatch`; an event passes no check of the others'.
 """
@@ -18,7 +18,7 @@ from typing import Final
 from shard_runtime.delivery import Delivery
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.holding import held
-from shard_runtime.handover.keys import place_of
+from shard_runtime.handover.keys import REPLIES, place_of
 from shard_runtime.handover.placed import Placed
 from shard_runtime.handover.snapshots import StartupSnapshots
 from shard_runtime.handover.steps import Step
@@ -143,7 +143,7 @@ class Flow:
 
     def _accept_again(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._fence is not None
-        if sequence <= self._fence.get(session_id, 0):
+        if sequence <= self._fence.get(session_id, 0) or name in REPLIES:  # nobody else gets an answer to its requests
             self._delivery.accept(shard, session_id, sequence, name, payload)
         elif self._after is not None:
             now = self._clock.unix_milliseconds()

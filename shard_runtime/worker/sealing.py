@@ -36,6 +36,7 @@ class _Sealed(contract.Wire, frozen=True, kw_only=True):
     owed: list[int]
     """Guilds with accepted events that were not acknowledged at the seal: after a restart all of them count as owed
     until a resume has brought those events again."""
+    kept: dict[int, contract.Kept] = msgspec.field(default_factory=dict)
 
 
 class OldSide:
@@ -50,11 +51,14 @@ class OldSide:
         delivery: Delivery,
         statuses: Callable[[], list[contract.ShardStatus]],
         handed_over: Callable[[], dict[str, int]],
+        kept: Callable[[], dict[int, contract.Kept]],
         clock: Clock,
         disk: Disk,
         log: logging.Logger,
     ) -> None:
-        """*handed_over*: by session, the last sequence that a shard gave to *flow*."""
+        """*handed_over*: by session, the last sequence that a shard gave to *flow*. *kept*: by shard, what its session
+        has besides events."""
+        self._kept = kept
         self._path = path
         self._config = config
         self._flow = flow
@@ -141,7 +145,10 @@ class OldSide:
             accepted=self._handed_over() if self._flow.active else {},
         )
         sealed = _Sealed(
-            generation=self._config.generation, seal=seal, owed=sorted(self._delivery.unacknowledged_guilds())
+            generation=self._config.generation,
+            seal=seal,
+            owed=sorted(self._delivery.unacknowledged_guilds()),
+            kept=self._kept(),
         )
         self._disk.write(self._path, contract.encode(sealed))
         self._put_in_force(sealed)
@@ -187,8 +194,16 @@ class OldSide:
             recorded_since=seal.recorded_since,
             windows=[window for window in seal.windows if asked(window.guild)] if request.windows else [],
             unacknowledged=sorted(filter(asked, owed)),
+            kept=self._kept_of(asked) if request.windows else {},
             after=self._received_after(request),
         )
+
+    def _kept_of(self, asked: Callable[[int], bool]) -> dict[int, contract.Kept]:
+        assert self._sealed is not None
+        return {
+            shard: msgspec.structs.replace(kept, calls=[call for call in kept.calls if asked(call.guild)])
+            for shard, kept in self._sealed.kept.items()
+        }
 
     def _received_after(self, request: contract.HandoverRequest) -> list[contract.GuildWindow] | None:
         if not request.after or self._after is None or self._clock.unix_milliseconds() <= self._after_until:

@@ -25,6 +25,7 @@ class _Saved(contract.Wire, frozen=True, kw_only=True):
     guilds: int
     started_at: int
     received: int = 0
+    kept: contract.Kept = contract.NOTHING_KEPT
 
 
 class _File(contract.Wire, frozen=True, kw_only=True):
@@ -64,6 +65,7 @@ class SessionFile:
                 guilds=saved.guilds,
                 started_at=saved.started_at,
                 received=saved.received,
+                kept=saved.kept,
             )
             for saved in file.sessions
             if saved.shard in wanted
@@ -83,6 +85,7 @@ class SessionFile:
                     guilds=session.guilds,
                     started_at=session.started_at,
                     received=session.received,
+                    kept=session.kept,
                 )
                 for shard, session in sessions.items()
             ],

@@ -198,6 +198,15 @@ class Shards:
         for shard in self._shards.values():
             shard.pause_reading(paused)
 
+    def kept(self) -> dict[int, contract.Kept]:
+        """What the sessions have for the bot besides events, of those that have something."""
+        found = {shard: held.kept for shard, held in self._shards.items()}
+        return {shard: kept for shard, kept in found.items() if kept != contract.NOTHING_KEPT}
+
+    def awaited(self) -> int:
+        """Requests on the sessions without a complete answer."""
+        return sum(held.awaited() for held in self._shards.values())
+
     def probe(self, wanted: bool) -> None:
         """Make sure often that the sessions are there, or no more; see :meth:`shard_runtime.shard.Shard.probe`."""
         if wanted != self._probed:

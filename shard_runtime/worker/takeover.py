@@ -24,6 +24,7 @@ from shard_runtime.handover.placed import Placed
 from shard_runtime.handover.steps import Step
 from shard_runtime.ports import Chance, Clock, Disk
 from shard_runtime.siblings import SiblingError, Siblings
+from shard_runtime.worker.inheritance import Inheritance
 
 STANDBY_SECONDS: Final = 2.0
 REHEARSE_SECONDS: Final = 3.0
@@ -68,6 +69,7 @@ class Takeover:
         siblings: Siblings,
         apply: Callable[[Step], None],
         settled: Callable[[], bool],
+        inherit: Inheritance,
         clock: Clock,
         chance: Chance,
         disk: Disk,
@@ -85,6 +87,7 @@ class Takeover:
         self._siblings = siblings
         self._apply = apply
         self._settled = settled
+        self._inherit = inherit
         self._clock = clock
         self._chance = chance
         self._disk = disk
@@ -116,6 +119,8 @@ class Takeover:
             found = self._found[pod] = self._read_found(pod)
             now = self._clock.unix_milliseconds()
             self._apply(self._cutover.sealed(pod, reply, now, known=evidence.known, found=found.placed))
+            if not complete:
+                self._inherit.take(reply.kept)
             if found.after is not None:
                 self._apply(self._cutover.heard(pod, found.after, now))
 
@@ -154,7 +159,7 @@ class Takeover:
         return self._folder / f"seal-of-{pod}.json"
 
     def _write_complete(self, *, over: bool) -> bool:
-        complete = _Complete(generation=self._request.generation, status=self._cutover.status(), over=over)
+        complete = _Complete(generation=self._request.generation, status=self.status(), over=over)
         try:
             self._disk.write(self._folder / "handover.json", contract.encode(complete))
         except OSError as error:
@@ -191,14 +196,16 @@ class Takeover:
         async with asyncio.TaskGroup() as tasks:
             for pod in self._cutover.old_pods:
                 tasks.create_task(self._deal_with(pod), name=f"handover from pod {pod}")
-            tasks.create_task(self._tick(), name="handover tick")
+            inheriting = tasks.create_task(self._inherit.run(), name="calls and presences")
+            await tasks.create_task(self._tick(), name="handover tick")
+            inheriting.cancel()
 
     async def _tick(self) -> None:
         completed = False
         while True:
             now = self._clock.unix_milliseconds()
             self._apply(self._cutover.tick(now))
-            if self._cutover.complete and not completed:
+            if self._cutover.complete and not self._inherit.pending and not completed:
                 completed = self._complete()
             if completed and self._cutover.is_over(now) and self._settled() and self._write_complete(over=True):
                 for pod in self._cutover.old_pods:
@@ -275,6 +282,7 @@ class Takeover:
         known = self._cutover.known(pod, reply, now)
         self._disk.write(self._evidence(pod), contract.encode(_Evidence(reply=reply, known=known)))
         self._apply(self._cutover.sealed(pod, reply, now, known=known))
+        self._inherit.take(reply.kept)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past the news of the commit."""
@@ -288,7 +296,8 @@ class Takeover:
             return
 
     def status(self) -> contract.HandoverStatus:
-        return self._cutover.status()
+        status = self._cutover.status()
+        return msgspec.structs.replace(status, complete=False) if self._inherit.pending else status
 
 
 def _read_complete(folder: Path, disk: Disk, generation: int) -> _Complete | None:

@@ -85,6 +85,7 @@ class Health:
     receiver: bool = True
     oldest: float = 0.0
     queued: int = 0
+    awaited: int = 0
     complete: bool | None = None
     rehearsed: bool = True
     silent: tuple[int, ...] = ()
@@ -166,6 +167,7 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
         record_epoch=state.epoch,
         shards=shards,
         queued=state.queued,
+        awaited=state.awaited,
         oldest_seconds=state.oldest,
         receiver=ReceiverStatus(reachable=state.receiver, problem=None if state.receiver else "status 500"),
         handover=HandoverStatus(

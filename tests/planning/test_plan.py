@@ -303,6 +303,10 @@ TABLE = {
         observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3, queued=1), gen(TWO, epoch=3, complete=True)),
         ["ensure 2"],
     ),
+    "handed over, the old side still waits for answers of Discord": (
+        observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3, awaited=1), gen(TWO, epoch=3, complete=True)),
+        ["ensure 2"],
+    ),
     "handed over but for a pod that does not answer": (
         observe(SIXTEEN, COMMITTED, gen(ONE, epoch=3), gen(TWO, epoch=3, complete=True, silent=(2,))),
         ["ensure 2"],

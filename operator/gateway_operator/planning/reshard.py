@@ -203,6 +203,13 @@ def _old_drained(handover: Handover) -> str | None:
     return None
 
 
+def _old_answered(handover: Handover) -> str | None:
+    """Discord answers a request on the session that asked and on no other. Pods wait for a bounded time."""
+    old = _old(handover)
+    waiting = [status.pod for status in answers(old) if status.awaited]
+    return f"Pods {listing(waiting)} of generation {old.number} wait for answers of Discord." if waiting else None
+
+
 BEFORE_CREATION: Final = (Requirement(step=Step.CREATING, unmet=_exists, stalls=False),)
 
 BEFORE_COMMIT: Final = (
@@ -225,6 +232,7 @@ BEFORE_COMMIT: Final = (
 
 BEFORE_RETIREMENT: Final = (
     Requirement(step=Step.HANDING_OVER, unmet=_handed_over, stalls=False),
+    Requirement(step=Step.HANDING_OVER, unmet=_old_answered, stalls=False),
     Requirement(step=Step.HANDING_OVER, unmet=_old_drained, stalls=False),
 )
 """All of it must be so before the predecessor's StatefulSet is deleted. There is no way back, so nothing stalls."""
