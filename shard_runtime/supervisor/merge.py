@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import NamedTuple
+
+import msgspec
 
 from shard_runtime import contract
 from shard_runtime.orders import Windows, WorkerStatus
 
-Part = tuple[range, WorkerStatus | None, bool, Mapping[str, int]]
-"""A worker's shards, its last status, whether it runs, and the totals of its earlier processes."""
+
+class Part(NamedTuple):
+    """What is known of a worker."""
+
+    shards: range
+    status: WorkerStatus | None
+    """Its last one."""
+    age: float
+    """Seconds since it was given."""
+    trouble: str | None
+    """Why nothing is known of its shards now; None: the status tells."""
+    earlier: Mapping[str, int]
+    """Totals of its earlier processes."""
 
 
 def merged_windows(answers: Sequence[Windows]) -> Windows:
@@ -41,7 +55,7 @@ def merged_windows(answers: Sequence[Windows]) -> Windows:
 def merged_status(
     parts: Sequence[Part], *, generation: int, pod: int, pod_uid: str, role: contract.Role, epoch: int
 ) -> contract.PodStatus:
-    known = [status for _, status, _, _ in parts if status is not None]
+    known = [part.status for part in parts if part.status is not None]
     return contract.PodStatus(
         generation=generation,
         pod=pod,
@@ -63,19 +77,28 @@ def merged_status(
 
 
 def _shards(part: Part) -> Iterable[contract.ShardStatus]:
-    shards, status, running, _ = part
-    if status is not None and running and status.shards:
-        return status.shards
+    status, trouble = part.status, part.trouble
+    if status is not None and trouble is None and status.shards:
+        return [_aged(shard, part.age) for shard in status.shards]
     return [
-        contract.ShardStatus(id=shard, state=contract.ShardState.CONNECTING, problem="Its worker is being started.")
-        for shard in shards
+        contract.ShardStatus(
+            id=shard, state=contract.ShardState.CONNECTING, problem=trouble or "Its worker is being started."
+        )
+        for shard in part.shards
     ]
+
+
+def _aged(shard: contract.ShardStatus, age: float) -> contract.ShardStatus:
+    """What the status said *age* seconds ago, as it is now if nothing came since."""
+    if shard.silent_seconds is None or age <= 0:
+        return shard
+    return msgspec.structs.replace(shard, silent_seconds=shard.silent_seconds + age)
 
 
 def _counters(parts: Sequence[Part]) -> dict[str, int]:
     totals: dict[str, int] = {}
-    for _, status, _, earlier in parts:
-        for source in (earlier, {} if status is None else status.counters):
+    for part in parts:
+        for source in (part.earlier, {} if part.status is None else part.status.counters):
             for name, value in source.items():
                 totals[name] = totals.get(name, 0) + value
     return totals

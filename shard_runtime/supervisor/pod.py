@@ -36,12 +36,16 @@ from shard_runtime.orders import (
     WorkerStatus,
 )
 from shard_runtime.ports import Clock, Disk
-from shard_runtime.supervisor.merge import merged_status, merged_windows
+from shard_runtime.supervisor.merge import Part, merged_status, merged_windows
 from shard_runtime.supervisor.standing import Standing, SupersededError, follow_record, initial_standing, seal
 
 TELL_SECONDS: Final = 5.0
 SEAL_SECONDS: Final = 12.0
 STATUS_SECONDS: Final = 2.0
+STALE_SECONDS: Final = 10.0
+"""After so long without an answer, what a worker last said of its shards counts no more."""
+MISSED_LOOKS: Final = 3
+"""Of a process that was frozen together with its worker, the clock alone says nothing."""
 STOP_MARGIN_SECONDS: Final = 3.0
 """Closing connections and writing state, on top of the time given for delivery."""
 
@@ -73,6 +77,10 @@ class _Worker:
     measured: Measures = field(default_factory=Measures)
     """The same of what is only measured."""
     starts: int = 0
+    answered_at: float = 0.0
+    """When it last said how it is."""
+    missed: int = 0
+    """How often it was asked since."""
 
 
 class Pod:
@@ -176,6 +184,7 @@ class Pod:
             slot.measured = merged((slot.measured, slot.last.measures.past()))
             slot.last = msgspec.structs.replace(slot.last, counters={}, measures=Measures())
         slot.starts += 1
+        slot.answered_at, slot.missed = self._clock.monotonic(), 0
         slot.link = link
         secrets = NewSecrets(token=begin.token, operator=begin.operator, signing=begin.signing)
         slot.told = {Orders: begin.orders, NewForward: NewForward(forward=begin.forward), NewSecrets: secrets}
@@ -221,9 +230,18 @@ class Pod:
         try:
             answer = await slot.link.call(AskStatus(), timeout=STATUS_SECONDS)
         except LinkLostError:
+            slot.missed += 1
             return  # whoever watches the process restarts it; the status says CONNECTING meanwhile
         if isinstance(answer, WorkerStatus):
             slot.last = answer
+            slot.answered_at, slot.missed = self._clock.monotonic(), 0
+
+    def silent_seconds(self, worker: int) -> float:
+        """How long *worker* has not answered, though it was asked again and again; 0 while it may only be late."""
+        slot = self._workers[worker]
+        if slot.link is None or slot.missed < MISSED_LOOKS:
+            return 0.0
+        return self._clock.monotonic() - slot.answered_at
 
     def _orders(self) -> Orders:
         standing = self._standing
@@ -370,7 +388,11 @@ class Pod:
     def last_status(self) -> contract.PodStatus:
         """How the pod was when its workers were last looked at."""
         standing = self._standing
-        parts = [(slot.shards, slot.last, slot.link is not None, slot.counted) for slot in self._workers]
+        now = self._clock.monotonic()
+        parts = [
+            Part(slot.shards, slot.last, now - slot.answered_at, self._trouble(slot, now), slot.counted)
+            for slot in self._workers
+        ]
         return merged_status(
             parts,
             generation=self.config.generation,
@@ -387,6 +409,15 @@ class Pod:
         for slot in self._workers:
             parts += [slot.measured, Measures() if slot.last is None else slot.last.measures]
         return merged(parts)
+
+    @staticmethod
+    def _trouble(slot: _Worker, now: float) -> str | None:
+        """Why what a worker last said tells nothing of its shards any more."""
+        if slot.link is None:
+            return "Its worker is being started."
+        if slot.missed and now - slot.answered_at > STALE_SECONDS:
+            return "Its worker does not answer."
+        return None
 
     async def ready(self) -> bool:
         """Whether all shards were READY or RESUMED at one time since the start."""

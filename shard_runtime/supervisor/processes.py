@@ -21,6 +21,9 @@ HEALTHY_SECONDS: Final = 60.0
 """A worker that ran this long starts again as if it had never crashed."""
 BEGIN_SECONDS: Final = 60.0
 """Includes waiting for an earlier process's lock."""
+HUNG_SECONDS: Final = 45.0
+"""A worker that has not answered for so long has missed heartbeats, and its sessions are as good as cut off."""
+WATCH_SECONDS: Final = 1.0
 LEAVE_SECONDS: Final = 6.0
 """From the end of its channel to the worker's end; then it is killed."""
 
@@ -28,7 +31,17 @@ LEAVE_SECONDS: Final = 6.0
 class WorkerProcess:
     """Keeps one worker of a pod alive until told to stop."""
 
-    def __init__(self, *, pod: Pod, worker: int, clock: Clock, chance: Chance, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        *,
+        pod: Pod,
+        worker: int,
+        clock: Clock,
+        chance: Chance,
+        log: logging.Logger,
+        hung_seconds: float = HUNG_SECONDS,
+    ) -> None:
+        self._hung_seconds = hung_seconds
         self._pod = pod
         self._worker = worker
         self._clock = clock
@@ -90,17 +103,21 @@ class WorkerProcess:
             finishing = asyncio.create_task(self._finishing.wait())
             reading = asyncio.create_task(link.run(), name=f"channel of worker {self._worker}")
             beginning = asyncio.create_task(self._begin(link), name=f"begin of worker {self._worker}")
+            watching = asyncio.create_task(self._until_hung(), name=f"watch over worker {self._worker}")
             try:
                 await asyncio.wait((waiting, finishing, beginning), return_when=asyncio.FIRST_COMPLETED)
                 if beginning.done() and self._has_begun(beginning):
-                    await asyncio.wait((waiting, finishing, reading), return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((waiting, finishing, reading, watching), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    self._log.error("Worker %d hangs; it is killed, and its sessions are resumed.", self._worker)
+                    process.kill()
                 writer.close()  # a worker that has not stopped yet sees that nobody is left
                 await asyncio.wait((waiting,), timeout=LEAVE_SECONDS)
             finally:
                 self._pod.detach(self._worker)
-                for task in (waiting, finishing, reading, beginning):
+                for task in (waiting, finishing, reading, beginning, watching):
                     task.cancel()
-                await asyncio.gather(waiting, finishing, beginning, return_exceptions=True)
+                await asyncio.gather(waiting, finishing, beginning, watching, return_exceptions=True)
                 (broken,) = await asyncio.gather(reading, return_exceptions=True)
                 if isinstance(broken, Exception):
                     self._log.error("The channel to worker %d broke: %s.", self._worker, broken)
@@ -109,6 +126,11 @@ class WorkerProcess:
                 process.kill()
                 await process.wait()
         return process.returncode if process.returncode is not None else -1
+
+    async def _until_hung(self) -> None:
+        """A process can be there and do nothing: stopped, or in a handler that blocks."""
+        while self._pod.silent_seconds(self._worker) < self._hung_seconds:
+            await self._clock.sleep(WATCH_SECONDS)
 
     async def _begin(self, link: StreamLink) -> None:
         begin = self._pod.begin(self._worker)
