@@ -38,7 +38,7 @@ types: install
 	@$(VENV)/bin/mypy
 
 unit: install conformance-python
-	@$(VENV)/bin/pytest
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile
 
 verify: conformance reshards ## the tests that take long or need more than Python
 	@$(VENV)/bin/pytest -m verify --ignore tests/reshard

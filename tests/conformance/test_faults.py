@@ -163,7 +163,7 @@ class _Run:
         """What strikes whoever connects, so one after another, once all else is quiet."""
         for name, faults in (
             ("op 7 instead of HELLO", [{"action": "reconnectInsteadOfHello", "seconds": 10, "times": 1}]),
-            ("connections refused", [{"action": "refuseConnections", "seconds": 2.5}]),
+            ("connections refused", [{"action": "refuseConnections", "seconds": 30, "times": 1}]),
             ("READY late", [{"action": "delayReady", "seconds": 8, "milliseconds": [0, 1000]}]),
         ):
             shard = _OUTAGE_SHARD[name]
