@@ -121,7 +121,7 @@ class World:
     def use(self, permit: Permit, asked: float, key: ShardKey, urgency: Urgency, uid: str) -> None:
         left = permit.life_milliseconds / 1000 - (self.now - asked)
         if left <= 0 or (self.faults and self.chance.random() < 0.03):
-            self.report(permit, PermitOutcome.UNUSED, None)
+            self.report(permit, key, PermitOutcome.UNUSED, None)
             self.at(0.1, lambda: self.ask(key, urgency, uid))
             return
         self.at(self.chance.uniform(0, left), lambda: self.send(permit, key, urgency, uid))
@@ -135,25 +135,25 @@ class World:
             self.pods[key] = successor
             self.at(self.chance.uniform(0, 4), lambda: self.ask(key, urgency, successor))
         elif fate < 0.1:  # refused
-            self.at(0.1, lambda: self.report(permit, PermitOutcome.REJECTED, sent))
+            self.at(0.1, lambda: self.report(permit, key, PermitOutcome.REJECTED, sent))
             self.at(self.chance.uniform(1, 5), lambda: self.ask(key, urgency, uid))
         else:
             slow = self.chance.uniform(0.05, 12) if self.chance.random() < 0.9 else 45.0
 
             def come() -> None:
                 self.ready[key] = self.now
-                self.report(permit, PermitOutcome.READY, sent)
+                self.report(permit, key, PermitOutcome.READY, sent)
 
             self.at(slow if self.faults else self.chance.uniform(0.05, 1), come)
 
-    def report(self, permit: Permit, outcome: PermitOutcome, sent: float | None) -> None:
+    def report(self, permit: Permit, key: ShardKey, outcome: PermitOutcome, sent: float | None) -> None:
         if self.faults and self.chance.random() < 0.05:
             return
         ago = None if sent is None else int((self.now - sent) * 1000)
         result = PermitResult(outcome=outcome, sent_milliseconds_ago=ago)
         self.at(
             self.chance.uniform(0, 0.4),
-            lambda: self.gate.result(self.now, permit.id, result, namespace="n", gateway="g"),
+            lambda: self.gate.result(self.now, permit.id, result, namespace=key.namespace, gateway=key.gateway),
         )
 
 
@@ -186,6 +186,27 @@ def test_no_schedule_breaks_the_window_or_the_floor(seed: int, concurrency: int,
     for _ in range(chance.randint(0, 3)):
         world.at(chance.uniform(0, 120), world.restart)
     world.run(lambda: len(world.ready) == shards + len(target), limit=240)
+    assert_discord_was_content(world)
+
+
+@settings(SCHEDULES, max_examples=400)
+@given(seed=st.integers(0, 2**32), concurrency=st.sampled_from((1, 2, 16)), budget=st.integers(20, 120))
+def test_gateways_of_one_bot_share_its_buckets_over_namespaces_and_rotations(
+    seed: int, concurrency: int, budget: int
+) -> None:
+    """Two gateways in two namespaces and a part in another cluster, whose token changes now and then."""
+    chance = random.Random(seed)
+    world = World(chance=chance, concurrency=concurrency, budget=budget, faults=True)
+    owners = (("n", "g"), ("m", "g"), ("(another operator's)", "uid"))
+    every = [ShardKey(*owner, 1, shard) for owner in owners for shard in range(chance.randint(1, 8))]
+    for key in every:
+        world.at(chance.uniform(0, 30), functools.partial(world.begin, key, Urgency.RECOVERY))
+    for _ in range(chance.randint(1, 5)):
+        owner = chance.choice(owners)
+        world.at(chance.uniform(0, 90), lambda owner=owner: world.gate.token_changed(*owner))
+    if chance.random() < 0.5:
+        world.at(chance.uniform(0, 60), world.restart)
+    world.run(lambda: len(world.ready) == len(every), limit=240)
     assert_discord_was_content(world)
 
 

@@ -130,6 +130,20 @@ async def test_another_gateways_token_opens_nothing_of_this_one(gate: Gate) -> N
     assert (await gate.ask(shard=1))[0] == 200
 
 
+async def test_a_bots_gateways_share_its_buckets_in_every_namespace_and_with_every_token(gate: Gate) -> None:
+    gate.clients.put(
+        replace(CLIENT, namespace="other", bearer="other-bearer", bot_token="fingerprint of a later token")
+    )
+    other: dict[str, Any] = {"namespace": "other", "bearer": "other-bearer"}
+    _, permit = await gate.ask()
+    assert (await gate.ask(shard=2, **other))[0] == 429, "bucket 0 is the application's, not the gateway's"
+    gate.clients.put(replace(CLIENT, bot_token="rotated"))
+    assert (await gate.ask(shard=2, **other))[0] == 429, "and not the token's"
+    await gate.tell(permit.id, PermitOutcome.READY)
+    gate.clock.seconds += WINDOW_SECONDS
+    assert (await gate.ask(shard=2, **other))[0] == 200
+
+
 async def test_only_generations_of_the_record_may_identify(gate: Gate) -> None:
     status, problem = await gate.ask(generation=3)
     assert (status, problem.error) == (409, "Generation 3 is neither active nor the target.")

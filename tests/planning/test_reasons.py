@@ -31,9 +31,10 @@ def _reasons(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "reason":
             yield from _text(node.value)
-        if isinstance(node, ast.Tuple) and len(node.elts) == 3 and isinstance(node.elts[0], ast.Name):
-            if node.elts[0].id in ("TRUE", "FALSE", "UNKNOWN"):
-                yield from _text(node.elts[1])
+        if isinstance(node, ast.Tuple) and len(node.elts) == 3:
+            status, reason, _ = node.elts
+            if isinstance(status, ast.Name) and status.id in ("TRUE", "FALSE", "UNKNOWN"):
+                yield from _text(reason)
         if isinstance(node, ast.FunctionDef) and node.name == why_new.__name__:
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and inner.value is not None:
