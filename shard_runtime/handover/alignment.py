@@ -110,6 +110,11 @@ class Alignment(Protocol):
         """Take the stream's next event; the answers for the oldest events that have none yet."""
         ...
 
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        """The same for the stream's next events, of which there is at least one, at once: what was held when the old
+        side's answer came. No other answers follow than from feeding them one by one; it only costs less."""
+        ...
+
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         """What the old session received after the seal, without accepting it; empty where that is not known."""
         ...

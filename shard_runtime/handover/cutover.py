@@ -30,7 +30,7 @@ that is in no step is held. Times are unix milliseconds on this pod's clock, exc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -150,7 +150,7 @@ class Cutover:
             self._without.append(event)
             step.skip.extend(self._without.trim(event.arrival - self._overlap))
         elif pod.released(event.guild):
-            self._feed(pod, event, event.arrival, step)
+            self._feed(pod, event.place, (event,), event.arrival, step)
             return step
         else:
             pod.hold.append(event)
@@ -334,20 +334,23 @@ class Cutover:
 
     def _release(self, pod: OldPod, now: int) -> Step:
         step = Step()
+        streams: dict[Place, list[Held]] = {}
         for event in pod.hold.take(pod.released):
-            pod.was_held.add(event.place)
-            self._report.released(event.guild)
-            self._feed(pod, event, now, step)
+            streams.setdefault(event.place, []).append(event)
+        for place, events in streams.items():
+            pod.was_held.add(place)
+            self._report.released(place.guild)
+            self._feed(pod, place, events, now, step)
         if not pod.unacknowledged and pod.done_at is None:
             pod.done_at = now
         self._complete_if_so(now)
         return step
 
-    def _feed(self, pod: OldPod, event: Held, now: int, step: Step) -> None:
+    def _feed(self, pod: OldPod, place: Place, events: Sequence[Held], now: int, step: Step) -> None:
         if pod.closed:
-            step.deliver.append(Deliver(event, False))
+            step.deliver.extend(Deliver(event, False) for event in events)
             return
-        self._answer(pod, event.place, pod.feed(event, self._align), now, step)
+        self._answer(pod, place, pod.feed(place, events, self._align), now, step)
 
     def _answer(self, pod: OldPod, place: Place, decisions: Iterable[Decision], now: int, step: Step) -> None:
         waiting = pod.waiting.get(place)

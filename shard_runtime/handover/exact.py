@@ -103,6 +103,17 @@ class ExactAlignment:
     def feed(self, event: Arrived) -> Sequence[Decision]:
         if self.outcome is not Outcome.WAITING:
             return (self._later(event),)
+        self._take(event)
+        return self.pass_time(event.arrival)
+
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        if self.outcome is not Outcome.WAITING:
+            return [self._later(event) for event in events]
+        for event in events:
+            self._take(event)
+        return self.pass_time(events[-1].arrival)
+
+    def _take(self, event: Arrived) -> None:
         if event.earliest < event.arrival:
             self._settled_at = event.arrival + SETTLE_MILLISECONDS
         self._b.append(event)
@@ -110,7 +121,6 @@ class ExactAlignment:
             index = self._last_in_a.get(event.key)
             if index is not None and (self._anchor is None or index > self._anchor[0]):
                 self._anchor = (index, len(self._b) - 1)
-        return self.pass_time(event.arrival)
 
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         if self._after is None:

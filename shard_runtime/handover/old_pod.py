@@ -7,12 +7,12 @@ its guild unacknowledged, and is then placed by its own alignment.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent, Wire, shard_of_guild
 from shard_runtime.handover.alignment import Alignment, AlignmentFactory, Arrived, Decision, Evidence, Outcome
 from shard_runtime.handover.holding import Held, Hold
-from shard_runtime.handover.keys import Place
+from shard_runtime.handover.keys import REPLIES, Place
 from shard_runtime.handover.lags import UNMEASURED, Bounds, LagProfile, Overlap
 from shard_runtime.handover.placed import Placed
 from shard_runtime.handover.streams import StreamAlignment
@@ -109,36 +109,33 @@ class OldPod:
         overlap = Overlap({place: window.events for place, window in windows.items()})
         count = self._layout.count
         for event in self.hold.events:
-            overlap.add(event.place, shard_of_guild(event.place.guild, count), event)
+            if event.unique:
+                overlap.add(event.place, shard_of_guild(event.place.guild, count), event)
         return overlap
 
     # --- Deciding -----------------------------------------------------------------------------------------------------
 
-    def feed(self, event: Held, make: AlignmentFactory) -> Iterable[Decision]:
-        """Let the event's alignment take it; the answers are for the oldest in :attr:`waiting`."""
-        alignment = self.alignments.get(event.place)
+    def feed(self, place: Place, events: Sequence[Held], make: AlignmentFactory) -> Iterable[Decision]:
+        """Let the alignment of stream *place* take its next *events*; the answers are for the oldest in
+        :attr:`waiting`."""
+        alignment = self.alignments.get(place)
         if alignment is None:
-            found = self._found.get(event.place)
-            evidence = self._evidence(event)
-            alignment = make(evidence) if found is None else StreamAlignment(evidence, found)
-            self.alignments[event.place] = alignment
-            if found is None and event.place in self._windows:
-                self.to_place.add(event.place)
-            if self.after is not None:
-                alignment.learn(self.after.get(event.place, ()), event.arrival)
-        self.waiting.setdefault(event.place, deque()).append(event)
-        arrived = Arrived(
-            key=event.key,
-            unique=event.unique,
-            arrival=event.arrival,
-            earliest=event.arrival if event.not_before is None else event.not_before,
-            replayed=event.replayed,
-            subject=event.subject,
-            reply=event.reply,
-            session=event.session,
-            sequence=event.sequence,
-        )
-        return alignment.feed(arrived)
+            alignment = self._begin_alignment(place, events[0], make)
+        self.waiting.setdefault(place, deque()).extend(events)
+        if len(events) == 1:
+            return alignment.feed(_arrived(events[0]))
+        return alignment.feed_many([_arrived(event) for event in events])
+
+    def _begin_alignment(self, place: Place, first: Held, make: AlignmentFactory) -> Alignment:
+        found = self._found.get(place)
+        evidence = self._evidence(first)
+        alignment = make(evidence) if found is None else StreamAlignment(evidence, found)
+        self.alignments[place] = alignment
+        if found is None and place in self._windows:
+            self.to_place.add(place)
+        if self.after is not None:
+            alignment.learn(self.after.get(place, ()), first.arrival)
+        return alignment
 
     def _evidence(self, event: Held) -> Evidence:
         assert self.reply is not None
@@ -174,3 +171,17 @@ class OldPod:
 
 def by_place(windows: Iterable[GuildWindow]) -> dict[Place, GuildWindow]:
     return {Place(window.guild, window.channel): window for window in windows}
+
+
+def _arrived(event: Held) -> Arrived:
+    return Arrived(
+        key=event.key,
+        unique=event.unique,
+        arrival=event.arrival,
+        earliest=event.arrival if event.not_before is None else event.not_before,
+        replayed=event.replayed,
+        subject=event.subject,
+        reply=event.name in REPLIES,
+        session=event.session,
+        sequence=event.sequence,
+    )

@@ -86,6 +86,9 @@ class PlacedAlignment:
             return (Decision.SKIP,)
         return (Decision.DELIVER,)
 
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        return [decision for event in events for decision in self.feed(event)]
+
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return ()
 

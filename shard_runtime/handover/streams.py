@@ -63,6 +63,14 @@ class StreamAlignment:
         self._order.append(None)
         return self._answers(self._placed.feed(event))
 
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        if any(event.reply or event.subject is not None for event in events):
+            return [decision for event in events for decision in self.feed(event)]
+        if not self._order and self._placed.outcome is not Outcome.WAITING:
+            return self._placed.feed_many(events)
+        self._order.extend(None for _ in events)
+        return self._answers(self._placed.feed_many(events))
+
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return self._answers(self._placed.learn(after, now))
 
@@ -95,6 +103,9 @@ class BlindAlignment:
     def feed(self, event: Arrived) -> Sequence[Decision]:
         unsure = event.earliest < self._accepted_until
         return (Decision.DELIVER_MARKED if unsure else Decision.DELIVER,)
+
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        return [decision for event in events for decision in self.feed(event)]
 
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return ()

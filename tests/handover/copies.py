@@ -110,9 +110,11 @@ def align(
     heard_at: int | None = None,
     hears: bool = True,
     pauses: Sequence[int] = (),
+    released_at: int | None = None,
     **fields: object,
 ) -> Answered:
-    """Play the held events to an alignment; *pauses* are more moments at which it is told the time."""
+    """Play the held events to an alignment; *pauses* are more moments at which it is told the time. What came until
+    *released_at* it gets then, at once."""
     evidence = Evidence(
         sealed_at=seal,
         recorded_since=since,
@@ -124,9 +126,13 @@ def align(
     alignment = make(evidence)
     decisions: list[Decision] = []
     decided_at: list[int] = []
-    moments: list[tuple[int, int, Arrived | None]] = [
-        (at, 1, Arrived(key=event.key, unique=event.unique, arrival=at, earliest=at)) for event, at in found.held
-    ]
+    events = [Arrived(key=event.key, unique=event.unique, arrival=at, earliest=at) for event, at in found.held]
+    at_once = [event for event in events if released_at is not None and event.arrival <= released_at]
+    if at_once:
+        assert released_at is not None
+        decisions += alignment.feed_many(at_once)
+        decided_at += [released_at] * len(decisions)
+    moments: list[tuple[int, int, Arrived | None]] = [(event.arrival, 1, event) for event in events[len(at_once) :]]
     heard = seal + AFTER_MILLISECONDS + 50 if heard_at is None else heard_at
     moments.append((heard, 0, None))
     moments += [(at, 2, None) for at in (*pauses, LONG_AFTER)]

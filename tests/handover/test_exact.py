@@ -131,9 +131,10 @@ def test_without_any_id_a_silence_as_long_as_the_lags_span_makes_it_exact(stream
     stream=streams(),
     pauses=st.lists(st.integers(HELD_SINCE, END + 2_000), max_size=10),
     heard_at=st.integers(SEAL + 301, SEAL + 2_000),
+    released_at=st.integers(SEAL, SEAL + 300),
 )
 def test_no_answer_depends_on_when_the_alignment_is_asked(
-    stream: list[Event], pauses: list[int], heard_at: int
+    stream: list[Event], pauses: list[int], heard_at: int, released_at: int
 ) -> None:
     """Answers come in any chunks, and are the same as for the whole stream at once."""
     found = copies(stream)
@@ -141,6 +142,11 @@ def test_no_answer_depends_on_when_the_alignment_is_asked(
     once = align(found, bounds)
     often = align(found, bounds, pauses=pauses, heard_at=heard_at)
     assert often.decisions == once.decisions
+    for moment in (released_at, heard_at):
+        at_once = align(
+            found, bounds, pauses=[at for at in pauses if at > moment], heard_at=heard_at, released_at=moment
+        )
+        assert at_once.decisions == once.decisions
     for number in range(len(found.held)):
         prefix = Copies(found.accepted, found.after, found.held[:number], found.everything_old)
         settled = align(prefix, bounds, pauses=pauses, heard_at=heard_at)

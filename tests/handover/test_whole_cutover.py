@@ -147,6 +147,9 @@ class SeenSet(StreamAlignment):
     def pass_time(self, now: int) -> Sequence[Decision]:
         return ()
 
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        return [decision for event in events for decision in self.feed(event)]
+
 
 class Flip(SeenSet):
     """What others do: from one moment on, everything is the new side's."""
@@ -157,6 +160,9 @@ class Flip(SeenSet):
 
     def feed(self, event: Arrived) -> Sequence[Decision]:
         return (Decision.SKIP if event.arrival < self._flip_at else Decision.DELIVER,)
+
+    def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
+        return [decision for event in events for decision in self.feed(event)]
 
 
 def test_the_harness_sees_what_a_seen_set_and_a_flip_do() -> None:

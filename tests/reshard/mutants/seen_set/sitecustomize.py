@@ -3,6 +3,8 @@
 import sys
 
 if "shard_runtime.worker" in sys.orig_argv:
+    from collections.abc import Sequence
+
     from shard_runtime.handover.alignment import Arrived, Decision, Evidence
     from shard_runtime.handover.cutover import Cutover
     from shard_runtime.handover.streams import StreamAlignment
@@ -14,5 +16,8 @@ if "shard_runtime.worker" in sys.orig_argv:
 
         def feed(self, event: Arrived) -> list[Decision]:
             return [Decision.SKIP if event.key in self._seen else Decision.DELIVER]
+
+        def feed_many(self, events: Sequence[Arrived]) -> list[Decision]:
+            return [decision for event in events for decision in self.feed(event)]
 
     Cutover.__init__.__kwdefaults__["align"] = SeenSet
