@@ -64,6 +64,20 @@ def test_a_digest_pins_an_image(render: Renderer) -> None:
     assert parse(container["args"]).settings.image == f"ghcr.io/discord-gateway/discord-gateway-runtime@{digest}"
 
 
+def test_the_operators_own_handlers_are_mounted_where_it_looks_for_them(render: Renderer) -> None:
+    (deployment,) = of(render("--set=handlers.configMap=mine,handlers.key=operator.py"), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    handlers = parse(container["args"]).handlers
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "handlers")
+    (volume,) = (each for each in pod["volumes"] if each["name"] == "handlers")
+    (item,) = volume["configMap"]["items"]
+    assert volume["configMap"]["name"] == "mine" and item["key"] == "operator.py"
+    assert handlers == Path(mount["mountPath"]) / item["path"]
+    (plain,) = of(render(), "Deployment")
+    assert parse(plain["spec"]["template"]["spec"]["containers"][0]["args"]).handlers is None
+
+
 def test_gateways_get_network_policies_unless_switched_off(render: Renderer) -> None:
     for value, expected in (("true", True), ("false", False)):
         (deployment,) = of(render(f"--set=networkPolicy.gateways={value}"), "Deployment")
