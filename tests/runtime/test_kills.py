@@ -21,7 +21,7 @@ from runtime.stage import Pod, Stage, eventually, record, running_stage
 from shard_runtime import contract
 
 RATE = 200.0
-"""Events per second over four shards of fifty guilds, almost half of them on one: its replay buffer of 3,500 events lasts
+"""Events per second over four shards of fifty guilds, almost half on one: its replay buffer of 3,500 events lasts
 40 s."""
 LONGEST_OUTAGE = 5.0
 """Seconds after which the pod may get up before it is killed again: what no buffer holds is lost, by Discord."""
