@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runtime.served import BOT, OPERATOR, Served, serving
 
@@ -84,6 +84,7 @@ async def test_a_stranger_does_not_learn_which_calls_there_are(served: Served) -
         assert served.surface.refuse(head(method, path, None)) == known
     surface = served.surface
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None)
     @given(st.text(alphabet=st.characters(max_codepoint=255, min_codepoint=33), max_size=60))
     def check(rest: str) -> None:
         refusal = surface.refuse(head("GET", f"/{rest}", None))
