@@ -34,6 +34,8 @@ from shard_runtime.signatures import Signer
 
 FULL = "queue full"
 TOO_LARGE = "larger than forward.queue.maxBytes"
+CANNOT_BE_TAKEN = "cannot be taken over"
+"""Our own side failed at the event every time."""
 
 TICK_SECONDS: Final = 0.05
 """How often, while anything is owed, it is looked at what must go to disk and what is past a bound."""

@@ -11,6 +11,7 @@ A shard's events wait for each other, not for those of other shards. When many w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
@@ -20,6 +21,7 @@ import msgspec
 from gateway_hooks import Hooks, HookUseError
 from shard_runtime.delivery import Delivery
 from shard_runtime.delivery.events import EVENT_OVERHEAD
+from shard_runtime.delivery.forwarding import CANNOT_BE_TAKEN
 from shard_runtime.handover.keys import stream_of
 
 NAME: Final = "handle_payload"
@@ -27,6 +29,8 @@ NAME: Final = "handle_payload"
 MOST_EVENTS: Final = 1000
 MOST_BYTES: Final = 16 << 20
 """More than one of them waiting, and reading rests until half of it is left."""
+
+TRY_AGAIN_SECONDS: Final = 1.0
 
 TURN_EVENTS: Final = 64
 """After so many of a shard, others have their turn."""
@@ -54,7 +58,8 @@ class HookedDelivery(Delivery):
         super().__init__(pause=pause, **options)
         self._hooks = hooks
         self._pause_reading = pause
-        self._waiting: dict[int, deque[PayloadEvent]] = {}
+        self._waiting: dict[int, deque[tuple[PayloadEvent, float]]] = {}
+        """By shard, with the moments when they came."""
         self._handling: dict[int, asyncio.Task[None]] = {}
         self._waiting_events = 0
         self._waiting_bytes = 0
@@ -84,7 +89,7 @@ class HookedDelivery(Delivery):
             guild=guild,
             maybe_duplicate=maybe_duplicate,
         )
-        self._waiting.setdefault(shard, deque()).append(event)
+        self._waiting.setdefault(shard, deque()).append((event, self._monotonic()))
         self._count(event, 1)
         if shard not in self._handling:
             self._handling[shard] = asyncio.create_task(self._handle(shard), name=f"{NAME} of shard {shard}")
@@ -102,8 +107,8 @@ class HookedDelivery(Delivery):
         waiting, turn = self._waiting[shard], 0
         try:
             while waiting:
-                event = waiting[0]
-                await self._pass_on(event)
+                event, _ = waiting[0]
+                await self._try(event)
                 waiting.popleft()
                 self._count(event, -1)
                 turn += 1
@@ -113,6 +118,21 @@ class HookedDelivery(Delivery):
             del self._handling[shard]
             if not self._waiting_events:
                 self._none_waits.set()
+
+    async def _try(self, event: PayloadEvent) -> None:
+        """Pass *event* on; one that our own side cannot take, also on another try, costs no other."""
+        for last in (False, True):
+            try:
+                await self._pass_on(event)
+            except Exception as error:  # noqa: BLE001 - outermost ladder of a shard's events behind the hook
+                problem = f"{event.name} of shard {event.shard} cannot be queued ({type(error).__name__}: {error})."
+                self._log(logging.ERROR, problem)
+                if last:
+                    self.drop(event.session, event.sequence, event.name, CANNOT_BE_TAKEN)
+                else:
+                    await self._clock.sleep(TRY_AGAIN_SECONDS)
+            else:
+                return
 
     async def _pass_on(self, event: PayloadEvent) -> None:
         taken = False
@@ -172,7 +192,7 @@ class HookedDelivery(Delivery):
         if not wanted:
             self._guilds_waiting = None
         elif self._guilds_waiting is None:
-            events = [event for waiting in self._waiting.values() for event in waiting]
+            events = [event for waiting in self._waiting.values() for event, _ in waiting]
             self._guilds_waiting = Counter(event.guild or stream_of(event.name, event.payload) for event in events)
 
     def unacknowledged(self, guild: int) -> int:
@@ -186,6 +206,14 @@ class HookedDelivery(Delivery):
     @property
     def queued(self) -> int:
         return super().queued + self._waiting_events
+
+    def queued_of(self, shard: int) -> int:
+        return super().queued_of(shard) + len(self._waiting.get(shard, ()))
+
+    @property
+    def oldest_seconds(self) -> float:
+        oldest = min((waiting[0][1] for waiting in self._waiting.values() if waiting), default=None)
+        return max(super().oldest_seconds, 0.0 if oldest is None else self._monotonic() - oldest)
 
     def close(self) -> None:
         for task in self._handling.values():

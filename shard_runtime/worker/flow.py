@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from shard_runtime.delivery import Delivery
+from shard_runtime.delivery.forwarding import CANNOT_BE_TAKEN
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.holding import held
 from shard_runtime.handover.keys import REPLIES, place_of
@@ -28,9 +29,6 @@ from shard_runtime.protocol.envelope import read_envelope
 
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
-
-CANNOT_BE_TAKEN: Final = "cannot be taken over"
-"""Reason of drops of what our own side fails at every time."""
 
 Dispatch = Callable[[int, str, int, list[str], list[bytes]], None]
 One = Callable[[int, str, int, str, bytes], None]

@@ -386,6 +386,52 @@ def test_a_handle_payload_that_fails_changes_nothing(body: str) -> None:
     run_with(handlers, story)
 
 
+def test_an_event_that_cannot_be_queued_behind_handle_payload_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shard_runtime.delivery import Delivery
+
+    plain = Delivery.accept
+    tries: list[int] = []
+
+    def accept(self: Delivery, shard: int, session_id: str, sequence: int, *more: Any, **options: Any) -> None:
+        if b'"number":7,' in more[1] or b'"number":7}' in more[1]:
+            tries.append(sequence)
+            raise RuntimeError("our own fault")
+        plain(self, shard, session_id, sequence, *more, **options)
+
+    monkeypatch.setattr(Delivery, "accept", accept)
+
+    async def story(world: World, town: Town, pod: PodInOneProcess) -> None:
+        await ready(world, pod)
+        await town.talk(1)
+        await world.clock.sleep(5)
+        assert sorted(town.bot.numbers) == [number for number in range(town.sent) if number != 7]
+        assert len(tries) == 2
+        status = pod.workers[0].status()
+        assert status.counters["dropped:MESSAGE_CREATE:cannot be taken over"] == 1
+        assert all(shard.watermark == shard.sequence for shard in status.shards)
+        assert errors_of(pod) == {}, "the handler did nothing wrong"
+
+    run_with("async def handle_payload(context, default, event):\n    await default(event)\n", story)
+
+
+def test_the_status_counts_what_waits_for_handle_payload() -> None:
+    handlers = """
+        import asyncio
+        async def handle_payload(context, default, event):
+            await asyncio.sleep(4)
+            await default(event)
+    """
+
+    async def story(world: World, town: Town, pod: PodInOneProcess) -> None:
+        await ready(world, pod)
+        await world.clock.sleep(8)
+        status = pod.workers[0].status()
+        assert status.queued == sum(shard.queued for shard in status.shards) > 10
+        assert 7 < status.oldest_seconds < 9
+
+    run_with(handlers, story)
+
+
 def test_a_handover_with_handle_payload_on_both_sides_loses_and_doubles_nothing() -> None:
     handlers = """
         import asyncio
