@@ -326,3 +326,9 @@ def test_waiting_for_a_promotion_is_no_stall() -> None:
     before = reshard(Step.HOLDING, seconds=99_999)
     made = plan(observe(wanted, BEGUN, gen(ONE, epoch=2), gen(grown(wanted), epoch=2), before=before))
     assert acts(made) == ["ensure 1", "ensure 2"]
+
+
+@pytest.mark.parametrize(("per_shard", "percent"), [(10, 100), (11, 90), (12, 83), (13, 76), (2500, 0)])
+def test_the_utilisation_is_never_rounded_up_to_what_is_not_reached(per_shard: int, percent: int) -> None:
+    made = plan(outgrown(growing(auto=False, guildsPerShard=per_shard)))
+    assert made.status.utilisation == percent

@@ -73,7 +73,7 @@ def _gauges(observation: Observation, active: ObservedGeneration | None, count: 
     return {
         "guilds": guilds,
         "capacity": capacity,
-        "utilisation": round(100 * guilds / capacity) if capacity else 0,
+        "utilisation": 100 * guilds // capacity if capacity else 0,
         "recommended_shards": previous.recommended_shards if discord is None else discord.recommended_shards,
         "identify_budget": previous.identify_budget
         if discord is None
