@@ -124,8 +124,13 @@ def test_the_operator_may_hold_the_lease_that_it_is_told_of_and_no_other() -> No
     assert deployment["spec"]["replicas"] == 2
     role = one(objects, "Role")
     assert role["metadata"]["namespace"] == lease.namespace == "system"
-    granted = {tuple(rule.get("resourceNames", ())): set(rule["verbs"]) for rule in role["rules"]}
-    assert granted == {(): {"create"}, (lease.name,): {"get", "update"}}
+    granted = {(*rule["resources"], *rule.get("resourceNames", ())): set(rule["verbs"]) for rule in role["rules"]}
+    assert granted == {
+        ("leases",): {"create"},
+        ("leases", lease.name): {"get", "update"},
+        ("services", lease.name): {"get"},  # the Lease is deleted with it
+    }
+    assert one(objects, "Service")["metadata"]["name"] == lease.name
     fields = {variable["name"]: variable["valueFrom"]["fieldRef"]["fieldPath"] for variable in container["env"]}
     assert fields == {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "POD_IP": "status.podIP"}
 

@@ -310,6 +310,25 @@ def test_a_lease_that_another_program_deleted_is_made_anew() -> None:
     run_virtual(main())
 
 
+def test_the_lease_ends_with_the_service_of_its_name() -> None:
+    async def main() -> None:
+        first, second = two()
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "operator", "namespace": "system"}}
+        uid = first.store.create(service)["metadata"]["uid"]
+        owners = [{"apiVersion": "v1", "kind": "Service", "name": "operator", "uid": uid}]
+        for candidate in (first, second):
+            candidate.start()
+            await until(lambda candidate=candidate: candidate.leads, seconds=3)  # type: ignore[misc]
+            await asyncio.sleep(30)  # renewals
+            await candidate.stop()
+            lease = first.store.get(LEASE, "system", "operator")
+            assert lease is not None
+            assert "holderIdentity" not in lease["spec"]
+            assert lease["metadata"]["ownerReferences"] == owners
+
+    run_virtual(main())
+
+
 # --- Schedules -------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from gateway_operator.cluster.port import (
     LEASE,
+    SERVICE,
     AlreadyExistsError,
     Cluster,
     ClusterError,
@@ -63,7 +64,10 @@ class Leadership:
         identity: str,
         address: str | None = None,
     ) -> None:
-        """*identity* is this process's and no other's, of any time; *address* is where the others may reach it."""
+        """*identity* is this process's and no other's, of any time; *address* is where the others may reach it.
+
+        Where there is a Service of the Lease's name, the Lease belongs to it: uninstalled, neither is left.
+        """
         self._cluster = cluster
         self._clock = clock
         self._chance = chance
@@ -146,16 +150,15 @@ class Leadership:
         began = self._clock.monotonic()
         found = await self._cluster.get(LEASE, self._namespace, self._name)
         if found is None:
+            wanted = await self._owned(self._manifest(None, holder=self._identity, transitions=0))
             try:
-                self._take(
-                    await self._cluster.create(self._manifest(None, holder=self._identity, transitions=0)), began
-                )
+                self._take(await self._cluster.create(wanted), began)
             except AlreadyExistsError:
                 return
         elif self._may_take(found):
             holder = _holder(found)
             transitions = _transitions(found) + (holder != self._identity)
-            wanted = self._manifest(found, holder=self._identity, transitions=transitions)
+            wanted = await self._owned(self._manifest(found, holder=self._identity, transitions=transitions))
             try:
                 self._take(await self._cluster.replace(wanted), began)
             except (ConflictError, NotFoundError):
@@ -189,7 +192,25 @@ class Leadership:
             wanted = self._manifest(found, holder=self._identity, transitions=_transitions(found))
             self._take(await self._cluster.replace(wanted), began)
         except NotFoundError:
-            self._take(await self._cluster.create(self._manifest(None, holder=self._identity, transitions=0)), began)
+            wanted = await self._owned(self._manifest(None, holder=self._identity, transitions=0))
+            self._take(await self._cluster.create(wanted), began)
+
+    async def _owned(self, lease: Manifest) -> Manifest:
+        """*lease*, to be deleted by the cluster with the Service of its name: no chart and no person knows of it."""
+        try:
+            service = await self._cluster.get(SERVICE, self._namespace, self._name)
+        except ClusterError as error:
+            log.info("the Lease will outlive the release: %s", error)
+            return lease
+        if service is None:
+            return lease
+        owner = {
+            "apiVersion": SERVICE.api_version,
+            "kind": SERVICE.kind,
+            "name": self._name,
+            "uid": service["metadata"]["uid"],
+        }
+        return {**lease, "metadata": {**lease["metadata"], "ownerReferences": [owner]}}
 
     def _take(self, lease: Manifest, began: float) -> None:
         self._held, self._seen, self._leader_address = lease, None, None
@@ -209,7 +230,8 @@ class Leadership:
             spec["holderIdentity"] = holder
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
         if before is not None:
-            metadata["resourceVersion"] = before["metadata"]["resourceVersion"]
+            kept = {"labels", "ownerReferences", "resourceVersion"} & before["metadata"].keys()
+            metadata.update({name: before["metadata"][name] for name in kept})
         if holder and self._address is not None:
             metadata["annotations"] = {ADDRESS_ANNOTATION: self._address}
         return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
