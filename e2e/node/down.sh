@@ -23,6 +23,16 @@ for _ in $(seq 50); do [ -z "$(shims)" ] && break; sleep 0.1; done
 
 grep -F " $ROOT/" /proc/self/mountinfo | cut -d' ' -f5 | sort -r | while read -r mount; do umount -l "$mount" 2>/dev/null; done
 [ -x "$ROOT/bin/localnode" ] && [ -f "$ROOT/rules" ] && "$ROOT/bin/localnode" kube-proxy --cleanup >/dev/null 2>&1
+# kube-proxy leaves the chain that it shares with the kubelet
+if [ -f "$ROOT/rules" ]; then
+  for tables in iptables ip6tables; do
+    command -v "$tables" >/dev/null || continue
+    for hook in INPUT OUTPUT; do
+      while "$tables" -w -D "$hook" -j KUBE-FIREWALL 2>/dev/null; do :; done
+    done
+    "$tables" -w -F KUBE-FIREWALL 2>/dev/null && "$tables" -w -X KUBE-FIREWALL 2>/dev/null
+  done
+fi
 rm -f "$ROOT/rules"
 [ -f "$ROOT/bridge" ] && ip link del kube-br0 2>/dev/null
 rm -f "$ROOT/bridge"
