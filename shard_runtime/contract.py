@@ -533,14 +533,14 @@ class HandoverRequest(Wire, frozen=True, kw_only=True):
     """Whether the asker wants what the pod's sessions went on receiving after the seal."""
 
 
-class WindowEvent(Wire, frozen=True, kw_only=True, array_like=True):
+class WindowEvent(Wire, frozen=True, kw_only=True, array_like=True, gc=False):
     key: int
     """64-bit hash: name and id for an event that has an id of its own, name and canonical body otherwise."""
     arrival: int
     unique: bool
 
 
-class LatestEvent(Wire, frozen=True, kw_only=True, array_like=True):
+class LatestEvent(Wire, frozen=True, kw_only=True, array_like=True, gc=False):
     """The last accepted event about a *subject* of which only the latest state counts (a user's presence)."""
 
     subject: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from shard_runtime.contract import GuildWindow, HandoverRequest, LatestEvent, WindowEvent, shard_of_guild
 from shard_runtime.handover.keys import REPLIES, SESSION_OWN, Place, event_key, latest_subject
@@ -29,6 +29,29 @@ NOT_RECORDED: Final = SESSION_OWN | REPLIES
 """The other generation's sessions never get a copy."""
 
 
+class _Stream:
+    """The events of one stream that have a place in it."""
+
+    __slots__ = ("events", "place")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.events: deque[WindowEvent] = deque()
+
+    @property
+    def oldest(self) -> int:
+        return self.events[0].arrival
+
+
+class _Stated(NamedTuple):
+    """An event of which only the latest of its subject counts."""
+
+    place: Place
+    subject: int
+    oldest: int
+    """Its arrival."""
+
+
 class Window:
     """The recent past of one worker's accepted events. Times are unix milliseconds of the recording pod."""
 
@@ -45,10 +68,10 @@ class Window:
         self._span = int(overlap_seconds * 1000)
         self._most = max(1, min(max_events, max_bytes // EVENT_BYTES))
         self._own_user = own_user
-        self._streams: dict[Place, deque[WindowEvent]] = {}
+        self._streams: dict[Place, _Stream] = {}
         self._latest: dict[tuple[Place, int], LatestEvent] = {}
-        self._order: deque[tuple[Place, int | None, int]] = deque()
-        """Stream, subject and arrival of each recorded event, oldest first."""
+        self._order: deque[_Stream | _Stated] = deque()
+        """Where each recorded event went, oldest first: what is in a stream is in this order, too."""
         self._since = since
         self._complete_until: int | None = None
 
@@ -73,27 +96,27 @@ class Window:
         subject = latest_subject(name, payload, own_user=self._own_user)
         if subject is not None:
             self._latest[place, subject] = LatestEvent(subject=subject, key=hash_, arrival=arrival)
+            self._order.append(_Stated(place, subject, arrival))
         else:
-            events = self._streams.get(place)
-            if events is None:
-                events = self._streams[place] = deque()
-            events.append(WindowEvent(key=hash_, arrival=arrival, unique=unique))
-        self._order.append((place, subject, arrival))
+            stream = self._streams.get(place)
+            if stream is None:
+                stream = self._streams[place] = _Stream(place)
+            stream.events.append(WindowEvent(key=hash_, arrival=arrival, unique=unique))
+            self._order.append(stream)
         horizon = (arrival if self._complete_until is None else min(arrival, self._complete_until)) - self._span
-        while len(self._order) > self._most or self._order[0][2] < horizon:
+        while len(self._order) > self._most or self._order[0].oldest < horizon:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        place, subject, arrival = self._order.popleft()
-        self._since = max(self._since, arrival)
-        if subject is not None:
-            if self._latest.get((place, subject), _NEVER).arrival == arrival:
-                del self._latest[place, subject]
+        first = self._order.popleft()
+        self._since = max(self._since, first.oldest)
+        if isinstance(first, _Stated):
+            if self._latest.get((first.place, first.subject), _NEVER).arrival == first.oldest:
+                del self._latest[first.place, first.subject]
             return
-        events = self._streams[place]
-        events.popleft()
-        if not events:
-            del self._streams[place]
+        first.events.popleft()
+        if not first.events:
+            del self._streams[first.place]
 
     def export(self, request: HandoverRequest) -> list[GuildWindow]:
         """The windows of the asker's guilds; streams without a recorded event are left out."""
@@ -105,7 +128,7 @@ class Window:
             GuildWindow(
                 guild=place.guild,
                 channel=place.channel,
-                events=list(self._streams.get(place, ())),
+                events=list(self._streams[place].events) if place in self._streams else [],
                 latest=latest.get(place, []),
             )
             for place in dict.fromkeys((*self._streams, *latest))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,6 +22,9 @@ from discord_simulator.verdict import Verdict, fetch_verdict
 from shard_runtime import contract
 
 OVERLAP_SECONDS = 4.0
+MUCH_LATE_SECONDS = 0.15
+LONG_PAUSE = 1_000
+"""Milliseconds. Delays are 0 to 500 ms, so a pause beyond this has another cause."""
 AFTER_SECONDS = 1.0
 """How long the load goes on after the handover is complete."""
 
@@ -51,6 +55,13 @@ class Result:
     handover: contract.HandoverStatus
     """Of all new pods."""
     cutover_seconds: float
+    late_seconds: float
+    """How late this process ever was for want of CPU time, as a measure of the pods' lateness."""
+
+    @property
+    def starved(self) -> bool:
+        """Whether the machine had no time for the pods: then they are late like a session that stalls."""
+        return self.late_seconds > MUCH_LATE_SECONDS or self.handover.longest_pause_milliseconds > LONG_PAUSE
 
     def line(self) -> str:
         verdict, status = self.verdict, self.handover
@@ -62,7 +73,7 @@ class Result:
             f"lag {status.lag_least_milliseconds}..{status.lag_most_milliseconds} ms  "
             f"pause p50 {pause(status, 0.5):.0f} p99 {pause(status, 0.99):.0f} "
             f"longest {status.longest_pause_milliseconds:.0f} ms  "
-            f"cutover {self.cutover_seconds:.2f} s"
+            f"cutover {self.cutover_seconds:.2f} s{'  starved' * self.starved}"
         )
 
 
@@ -136,6 +147,10 @@ class Resharding:
 
     async def reshard(self, count: int, conditions: Conditions | None = None) -> Result:
         """To *count* shards, under load; the last *conditions* hold on if none are given."""
+        async with _lateness() as late:
+            return await self._reshard(count, conditions, late)
+
+    async def _reshard(self, count: int, conditions: Conditions | None, late: list[float]) -> Result:
         self.conditions = conditions or self.conditions
         old, before = self.pods, self.count
         await self._load(self.conditions.rate)
@@ -160,14 +175,18 @@ class Resharding:
         committed = record(self.epoch, active=self.number)
         started = time.monotonic()
         await self._tell(committed, [*new, *old])
-        await eventually(lambda: self._complete(new), what="the handover", seconds=30)
+        try:
+            await eventually(lambda: self._complete(new), what="the handover", seconds=60)
+        except AssertionError as error:
+            states = [await pod.status() for pod in (*new, *old)]
+            raise AssertionError(f"{error}: {[(s.generation, s.role, s.queued, s.handover) for s in states]}") from None
         took = time.monotonic() - started
         await asyncio.sleep(max(AFTER_SECONDS, self.conditions.stall_seconds * bool(self.conditions.stalls)))
         await asyncio.gather(*(pod.end() for pod in old))
         await self._load(0)
         status = merged([(await pod.status()).handover for pod in new])
         self.pods, self.count = new, count
-        result = Result(before, count, await self._verdict(), status, took)
+        result = Result(before, count, await self._verdict(), status, took, max(late))
         self.results.append(result)
         await self.stage.http.delete(f"{self.stage.simulator}/control/truth")
         return result
@@ -201,6 +220,24 @@ class Resharding:
         await asyncio.sleep(2.5)  # what an alignment holds until it has waited long enough
         await eventually(quiet, what="everything is delivered", seconds=30)
         return await fetch_verdict(simulator=self.stage.simulator, receiver=self.stage.receiver)
+
+
+@asynccontextmanager
+async def _lateness() -> AsyncIterator[list[float]]:
+    """Collects how late the event loop is."""
+    late = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.02)
+            late.append(time.monotonic() - before - 0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield late
+    finally:
+        watching.cancel()
 
 
 def merged(statuses: Sequence[contract.HandoverStatus | None]) -> contract.HandoverStatus:
