@@ -15,6 +15,9 @@ from gateway_operator.http_client import AiohttpClient
 from gateway_operator.identify.clients import BEGINNING_SECONDS, GateClient
 from gateway_operator.identify.relay import Relay
 from gateway_operator.identify.shared import gate_key
+from gateway_operator.local.control import ControlRoutes
+from gateway_operator.local.patching import PATH
+from gateway_operator.local.run import surface_of as local_surface_of
 from gateway_operator.web.surface import OPEN, Surface
 
 from shard_runtime.contract import Checkpoint, PermitOutcome, PermitRequest, PermitResult, encode
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from conftest import World
 
 RIGHT: Final = "the-right-bearer"
+CONTROL: Final = "the-control-token"
 BODIES: Final = (
     b"",
     b"{}",
@@ -43,9 +47,9 @@ WRONG: Final[tuple[dict[str, str], ...]] = (
 )
 
 
-@pytest.fixture
-async def operator(world: World) -> AsyncIterator[tuple[Surface, str]]:
-    """The whole surface of an operator that leads, past its beginning, and knows one gateway."""
+@pytest.fixture(params=["cluster", "local"])
+async def operator(world: World, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Surface, str]]:
+    """The whole surface of an operator that leads, past its beginning, and knows one gateway; or of ``dgw local``."""
     plane = world.operator()
     plane.begin(incarnation="t")
     world.clock.seconds += BEGINNING_SECONDS + 1
@@ -64,7 +68,12 @@ async def operator(world: World) -> AsyncIterator[tuple[Surface, str]]:
     )
     async with AiohttpClient() as http:
         relay = Relay(http=http, leading=lambda: True, leader_address=lambda: None)
-        surface = surface_of(plane, relay, ready=lambda: True)
+        control = ControlRoutes(store=world.store, token=CONTROL, on_patched=lambda _: None)
+        surface = (
+            surface_of(plane, relay, ready=lambda: True)
+            if request.param == "cluster"
+            else local_surface_of(plane, control)
+        )
         port = await surface.start("127.0.0.1", 0)
         yield surface, f"http://127.0.0.1:{port}"
         await surface.stop()
@@ -82,7 +91,7 @@ async def test_every_call_without_the_right_token_is_refused(operator: tuple[Sur
                         assert answer.status == 401, (method, path, headers, body)
                         assert RIGHT not in await answer.text()
             # other operators show that they have the bot's own token
-            token = gate_key("token-1") if path.startswith("/v1/gate/") else RIGHT
+            token = gate_key("token-1") if path.startswith("/v1/gate/") else CONTROL if path == PATH else RIGHT
             async with session.request(method, url + path, headers={"authorization": f"Bearer {token}"}) as answer:
                 assert answer.status != 401, "the right one gets further"
 

@@ -67,6 +67,11 @@ async def run_local(options: LocalOptions, manifests: ManifestFile, *, since: St
         await run.until_stopped(manifests, since)
 
 
+def surface_of(plane: ControlPlane, control: ControlRoutes) -> Surface:
+    """All that it answers."""
+    return Surface(ready=lambda: True, metrics=plane.metrics, routes=[*plane.routes(), *control.routes()])
+
+
 @contextlib.asynccontextmanager
 async def _operating(options: LocalOptions, cluster: ProcessCluster) -> AsyncIterator[LocalRun]:
     """The control plane and its HTTP surface around a run; ended last, since pods talk to it while they end."""
@@ -86,7 +91,7 @@ async def _operating(options: LocalOptions, cluster: ProcessCluster) -> AsyncIte
             on_pass=run.on_pass,
             hooks=options.hooks,
         )
-        surface = Surface(ready=lambda: True, metrics=plane.metrics, routes=[*plane.routes(), *control.routes()])
+        surface = surface_of(plane, control)
         try:
             try:
                 port = await surface.start(HOST, port)
