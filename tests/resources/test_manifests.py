@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 from gateway_operator.api.gateway import Metadata
-from gateway_operator.api.generation import ANNOTATION, Claim, Generation, from_annotation
+from gateway_operator.api.generation import ANNOTATION, Claim, Generation, from_annotation, to_annotation
 from gateway_operator.api.parse import parse_gateway
 from gateway_operator.api.spec import Spec
+from gateway_operator.planning.difference import new_generation
 from gateway_operator.resources.configmaps import forward_config_map, record_config_map, runtime_config
 from gateway_operator.resources.secrets import auth_secret
 from gateway_operator.resources.settings import RuntimeSettings
@@ -235,6 +236,15 @@ def test_pods_carry_the_revision_that_they_were_made_of() -> None:
     statefulset = built()[1]
     annotations = statefulset["spec"]["template"]["metadata"]["annotations"]
     assert annotations["discordgateway.dev/revision"] == revision(spec())
+
+
+def test_a_generation_that_is_read_back_makes_the_same_pods() -> None:
+    """A number that is written one way when a generation begins and another way after would replace every pod."""
+    wanted = spec()
+    begun = new_generation(wanted, number=1, count=8, reason="FirstGeneration")
+    first = generation_manifests(OWNER, wanted, begun, SETTINGS)
+    again = generation_manifests(OWNER, wanted, from_annotation(to_annotation(begun)), SETTINGS)
+    assert again == first
 
 
 def test_the_revision_is_pinned() -> None:

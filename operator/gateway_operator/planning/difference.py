@@ -61,6 +61,7 @@ def new_generation(
         properties=IdentifyProperties(os=properties.os, browser=properties.browser, device=properties.device),
         large_threshold=spec.identify.large_threshold,
         capabilities=spec.identify.capabilities,
-        overlap_seconds=spec.reshard.overlap_seconds,
+        # a default is what the model says, an int; read back from the annotation it is a float, and another revision
+        overlap_seconds=float(spec.reshard.overlap_seconds),
         storage=None if storage is None else Claim(size=storage.size, storage_class_name=storage.storage_class_name),
     )
