@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust e2e e2e-down lock crds install-manifest audit clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,7 +68,7 @@ conformance/rust/bin/.installed: conformance/rust/Cargo.lock conformance/rust/sr
 	@mkdir -p $(@D)
 	@for mode in none zlib-stream zstd-stream; do \
 	  features=$${mode%-stream}; \
-	  cargo build --quiet --locked --manifest-path conformance/rust/Cargo.toml --features "$${features#none}"; \
+	  cargo build --quiet --locked --manifest-path conformance/rust/Cargo.toml --bin twilight_bot --features "$${features#none}"; \
 	  cp conformance/rust/target/debug/twilight_bot $(@D)/$$mode; \
 	done
 	@touch $@
@@ -79,6 +79,24 @@ audit: .venv-audit/.installed ## the locked packages against the databases of kn
 .venv-audit/.installed: scripts/audit/requirements.lock | install
 	@$(PY) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+bench: install ## events per CPU-second, latency and memory of a real pod; writes docs/benchmarks.md; about six minutes
+	@$(PY) benchmarks/run.py --out benchmarks/results/bench.json
+	@$(PY) benchmarks/report.py
+
+bench-peers: install benchmarks/peers/.installed ## other gateway libraries side by side with the runtime; wants Node and Cargo; about a quarter of an hour
+	@$(PY) benchmarks/peers.py --out benchmarks/results/peers.json
+	@$(PY) benchmarks/report.py
+
+benchmarks/peers/.installed: conformance/python/.venv/.installed conformance/node/node_modules/.installed conformance/rust/Cargo.lock benchmarks/peers/twilight.rs
+	@ln -sfn ../../conformance/node/node_modules benchmarks/peers/node_modules
+	@mkdir -p benchmarks/peers/bin
+	@for mode in none zlib-stream zstd-stream; do \
+	  features=$${mode%-stream}; \
+	  cargo build --quiet --locked --release --manifest-path conformance/rust/Cargo.toml --bin twilight_peer --features "$${features#none}"; \
+	  cp conformance/rust/target/release/twilight_peer benchmarks/peers/bin/$$mode; \
+	done
 	@touch $@
 
 e2e: install ## real pods: brings a cluster up, installs the chart, runs the end-to-end tests

@@ -1,10 +1,12 @@
 """A gateway that only sends: the load of the benchmarks, meant never to be their bottleneck.
 
 Run as a process; it prints one JSON object a line: first its port and what it made, then the answers to the commands
-that it reads from stdin: ``ready`` (how many shards are identified), ``burst`` (all that was made beforehand, at full
-speed), ``steady RATE SECONDS`` (at random moments, each payload with the time of its sending in ``nonce``).
+that it reads from stdin: ``ready`` (how many shards are identified), ``burst`` (all that was made beforehand, or the
+first so many events of each shard, at full speed), ``steady RATE SECONDS`` (at random moments, each payload with the
+time of its sending in ``nonce``).
 
-A connection is HELLO, IDENTIFY, READY; nothing else that a client sends is looked at.
+A connection is HELLO, IDENTIFY, READY; nothing else that a client sends is looked at. The few REST calls that clients
+make before they connect are answered on the same port.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import random
 import re
 import socket
@@ -22,8 +25,11 @@ import threading
 import time
 from typing import Final, cast
 
+import msgspec
 import uvloop
 from streams import Stream
+
+from discord_simulator.guilds import application_body, own_user_body
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SHARD: Final = re.compile(rb'"shard":\s*\[\s*(\d+)')
@@ -58,9 +64,16 @@ class Generator:
             shard=shard, shards=self._shards, compression=self._compression, events=self._events, resume_url=self.url
         )
 
-    def burst(self) -> None:
+    def rest(self, path: str) -> bytes:
+        """The answer to a GET."""
+        if path.endswith("/gateway/bot"):
+            limit = {"total": 1000, "remaining": 1000, "reset_after": 86_400_000, "max_concurrency": self._shards}
+            return json.dumps({"url": self.url, "shards": self._shards, "session_start_limit": limit}).encode()
+        return msgspec.json.encode(application_body(1) if path.endswith("/applications/@me") else own_user_body(1))
+
+    def burst(self, events: int) -> None:
         for shard, connection in self.identified.items():
-            connection.transport.write(self.streams[shard].burst)
+            connection.transport.write(self.streams[shard].first(events))
 
     def steady(self, rate: float, seconds: float) -> int:
         """Send at *rate* events a second in all for *seconds*, at random moments; how many were sent.
@@ -90,10 +103,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self.socket: socket.socket = transport.get_extra_info("socket")
+        # uvloop's own object for it does not send
+        self.socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.socket.close()
         if self._shard is not None and self._generator.identified.get(self._shard) is self:
             del self._generator.identified[self._shard]
 
@@ -114,9 +129,14 @@ class Connection(asyncio.Protocol):
         if not end:
             return
         self._received = rest
-        self._open = True
         key = re.search(rb"(?i)sec-websocket-key:\s*(\S+)", head)
-        assert key is not None
+        if key is None:
+            body = self._generator.rest(head.split(b" ", 2)[1].decode())
+            self.transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            return
+        self._open = True
         accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())
         self.transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -151,7 +171,7 @@ async def main(arguments: argparse.Namespace) -> None:
     threading.Thread(target=read, daemon=True).start()
     while words := (await commands.get()).split():
         if words[0] == "burst":
-            generator.burst()
+            generator.burst(int(words[1]) if len(words) > 1 else arguments.events)
             say(burst=True)
         elif words[0] == "steady":
             say(sent=await asyncio.to_thread(generator.steady, float(words[1]), float(words[2])))

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
-from processes import Helper, cpu_seconds, pss_megabytes
+from processes import Helper, cpu_seconds, pss_megabytes, rss_megabytes
 
 from shard_runtime import contract
 
@@ -164,3 +164,7 @@ class Pod:
     @property
     def pss_megabytes(self) -> float:
         return pss_megabytes(self.process.pid)
+
+    @property
+    def rss_megabytes(self) -> float:
+        return rss_megabytes(self.process.pid)

@@ -60,9 +60,18 @@ def cpu_seconds(pid: int) -> float:
 
 def pss_megabytes(pid: int) -> float:
     """Proportional set size of the family of *pid*, in MB (1 MB = 1,000,000 bytes)."""
+    return _rollup(pid, "Pss:")
+
+
+def rss_megabytes(pid: int) -> float:
+    """Resident set sizes of the family of *pid*, added up: pages that its processes share count for each of them."""
+    return _rollup(pid, "Rss:")
+
+
+def _rollup(pid: int, field: str) -> float:
     total = 0
     for member in family(pid):
         for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(field):
                 total += int(line.split()[1])
     return total * 1024 / 1e6

@@ -1,29 +1,30 @@
 """``make bench``: what an event costs a pod, how long it takes, and what a pod weighs.
 
 Everything in one run against a generator and a receiver that do next to nothing, so that the numbers of one table
-belong together; one JSON object on stdout, a table on stderr. CPU time is that of the whole pod (supervisor and
-workers), so it is robust where the machine is shared; each throughput is the best of three. Latencies and memory are
-what they were. ``--only speed`` (or ``steady``, ``memory``) runs a part.
+belong together: a table on stderr, one JSON object in ``--out`` (stdout without it). CPU time is that of the whole pod
+(supervisor and workers), so it is robust where the machine is shared; each throughput is the best of three. Latencies
+and memory are what they were. ``--only speed`` (or ``steady``, ``memory``) runs a part and, with ``--out``, replaces
+that part of an earlier run.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from machine import circumstances
 from pod import Pod, until
 from processes import HERE, Helper
+from tables import bench_tables
 
 from shard_runtime import contract
+from shard_runtime.protocol.guilds import SETTLE_SECONDS
 
 SHARDS: Final = 16
 COMPRESSIONS: Final = ("none", "zlib-stream", "zstd-stream")
@@ -31,7 +32,6 @@ REPEATS: Final = 3
 STEADY_SECONDS: Final = 6.0
 MORE_SHARDS: Final = 128
 WARM_EVENTS: Final = 400
-PACKAGES: Final = ("picows", "uvloop", "aiohttp", "msgspec", "zstandard", "zlib-ng")
 
 
 def say(text: str) -> None:
@@ -45,8 +45,8 @@ def generator_for(compression: str, *, shards: int = SHARDS, events: int) -> Hel
     return Helper("generator.py", "--shards", str(shards), "--compression", compression, "--events", str(events))
 
 
-def burst(generator: Helper, *, compression: str, events: int, workers: int) -> float:
-    """Events per CPU-second of a fresh pod, every event acknowledged."""
+def burst(generator: Helper, *, compression: str, events: int, workers: int) -> tuple[float, float]:
+    """Events per CPU-second of a fresh pod, every event acknowledged, and events in a request."""
     with (
         Helper("sink.py") as sink,
         Pod(generator=generator, receiver=sink, compression=compression, workers=workers) as pod,
@@ -65,7 +65,7 @@ def burst(generator: Helper, *, compression: str, events: int, workers: int) -> 
     heads = sum(len(f'}},{{"shard":{shard},"session":"","payload":') + 32 for shard in range(SHARDS)) * events
     assert after["bytes"] - before["bytes"] == generator.hello["body_bytes"] + heads + requests
     say(f"  {compression}, {workers} worker(s): {count / cpu:,.0f} events/CPU-s, {count / requests:.0f} a request")
-    return count / cpu
+    return count / cpu, count / requests
 
 
 def discard(generator: Helper, *, events: int, inflate: str | None) -> float:
@@ -86,13 +86,14 @@ def speed(*, events: int, repeats: int, compressions: tuple[str, ...]) -> dict[s
                 f"  {compression}: {generator.hello['payload_bytes']:.0f} bytes, "
                 f"{generator.hello['wire_bytes']:.0f} on the wire"
             )
-            result = {
+            one = [burst(generator, compression=compression, events=events, workers=1) for _ in range(repeats)]
+            two = [burst(generator, compression=compression, events=events, workers=2) for _ in range(repeats)]
+            result: dict[str, Any] = {
                 "payload_bytes": round(generator.hello["payload_bytes"]),
                 "wire_bytes": round(generator.hello["wire_bytes"]),
-                "pod": [burst(generator, compression=compression, events=events, workers=1) for _ in range(repeats)],
-                "two_workers": [
-                    burst(generator, compression=compression, events=events, workers=2) for _ in range(repeats)
-                ],
+                "pod": [rate for rate, _ in one],
+                "two_workers": [rate for rate, _ in two],
+                "events_a_request": [size for _, size in one],
                 "discard": [discard(generator, events=events, inflate=None) for _ in range(repeats)],
             }
             if compression != "none":
@@ -149,16 +150,16 @@ def steady(rate: float, *, compression: str) -> dict[str, Any]:
 
 
 def idle(*, shards: int, compression: str) -> tuple[float, float]:
-    """PSS of a pod whose shards have only seen READY, and after each has seen some hundred events."""
+    """PSS of a pod whose shards have settled after READY, and after each has seen some hundred events."""
     with (
         generator_for(compression, shards=shards, events=WARM_EVENTS) as generator,
         Helper("sink.py") as sink,
         Pod(generator=generator, receiver=sink, compression=compression, shards=shards) as pod,
     ):
-        time.sleep(1.0)
+        time.sleep(SETTLE_SECONDS + 1.0)
         fresh = pod.pss_megabytes
         generator.ask("burst")
-        until(lambda: pod.delivered(WARM_EVENTS), what="warm", every=0.2)
+        until(lambda: pod.delivered(WARM_EVENTS), what="warm", seconds=120, every=0.2)
         time.sleep(1.0)
         return fresh, pod.pss_megabytes
 
@@ -226,41 +227,38 @@ def memory(*, events: int) -> dict[str, Any]:
 # --- The run ----------------------------------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, Any]:
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("speed", "steady", "memory"))
     parser.add_argument("--events", type=int, default=20_000, help="of each shard in a burst")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--compression", choices=COMPRESSIONS, help="of the speed measurements; all without it")
+    parser.add_argument("--out", type=Path, help="file for the JSON")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"machine": machine()}
     compressions = (arguments.compression,) if arguments.compression else COMPRESSIONS
-    if arguments.only in (None, "speed"):
-        say("speed")
-        result["speed"] = speed(events=arguments.events, repeats=arguments.repeats, compressions=compressions)
-    if arguments.only in (None, "steady"):
-        say("steady")
-        result["steady"] = {
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "speed": lambda: speed(events=arguments.events, repeats=arguments.repeats, compressions=compressions),
+        "steady": lambda: {
             f"{rate}/s {compression}": steady(rate, compression=compression)
             for rate in (5000, 200)
             for compression in compressions
-        }
-    if arguments.only in (None, "memory"):
-        say("memory")
-        result["memory"] = memory(events=arguments.events)
-    print(json.dumps(result))
+        },
+        "memory": lambda: memory(events=arguments.events),
+    }
+    result: dict[str, Any] = {}
+    if arguments.out is not None and arguments.out.exists():
+        result = json.loads(arguments.out.read_text())
+    for name, measure in parts.items():
+        if arguments.only in (None, name):
+            say(name)
+            before = circumstances()
+            result[name] = {"circumstances": before, "results": measure()}
+            if arguments.out is not None:
+                arguments.out.parent.mkdir(exist_ok=True)
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    say(bench_tables(result))
+    if arguments.out is None:
+        print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

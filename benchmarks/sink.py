@@ -20,6 +20,7 @@ import uvloop
 _NUMBERS: Final = re.compile(rb"(?i)\r\n(content-length|x-gateway-events):[ \t]*(\d+)")
 _SENT_AT: Final = re.compile(rb'"nonce":"(\d{19})"')
 _ANSWER: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
+_FIRST_ROOM: Final = 64 << 10
 _ROOM: Final = 16 << 20
 
 
@@ -38,8 +39,8 @@ class Requests(asyncio.BufferedProtocol):
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._buffer = bytearray(_ROOM if counts.timed else 1 << 20)
-        self._view = memoryview(self._buffer)
+        self._buffer = bytearray(_FIRST_ROOM)
+        self._most = _ROOM if counts.timed else 1 << 20
         self._end = 0
         self._skip = 0
         self._events = 0
@@ -49,7 +50,7 @@ class Requests(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view[self._end :]
+        return memoryview(self._buffer)[self._end :]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._end += nbytes
@@ -81,7 +82,9 @@ class Requests(asyncio.BufferedProtocol):
                 at = head_end
                 self._skip = length
         rest = self._end - at
-        if rest and at:
+        if self._end == len(self._buffer) < self._most:
+            self._buffer = self._buffer[at:] + bytes(2 * len(self._buffer) - rest)
+        elif rest and at:
             self._buffer[:rest] = self._buffer[at : self._end]
         self._end = rest
 

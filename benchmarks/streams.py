@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -129,7 +130,13 @@ class Stream:
         self.ready = self.frame(ready(shard, shards, resume_url=resume_url))
         self.dispatches = Dispatches(shard, shards)
         self.payload_bytes = 0
+        self._ends = array("Q", [0])
+        """Where each event's frame ends in the burst."""
         self.burst = b"".join(self._frames(events))
+
+    def first(self, events: int) -> memoryview:
+        """The frames of the burst's first *events*."""
+        return memoryview(self.burst)[: self._ends[events]]
 
     def frame(self, payload: bytes) -> bytes:
         return frame(self._compress(payload), text=self._text)
@@ -138,4 +145,6 @@ class Stream:
         for _ in range(events):
             payload = self.dispatches.next()
             self.payload_bytes += len(payload)
-            yield self.frame(payload)
+            framed = self.frame(payload)
+            self._ends.append(self._ends[-1] + len(framed))
+            yield framed
