@@ -172,6 +172,7 @@ async def test_a_refused_token_is_tried_once_until_it_changes(stage: Stage) -> N
 
 
 @pytest.mark.parametrize("victim", ["nobody", "old pod", "old and new"])
+@pytest.mark.timeout(300)
 async def test_handover_of_two_pods_to_two_others(stage: Stage, victim: str) -> None:
     """Also while the receiver is away and pods of either generation are killed after the seal."""
     old = stage.generation(1, count=4, pods=2)
