@@ -120,6 +120,17 @@ SENTENCES = [
         "write it as Discord does, such as MESSAGE_CREATE.",
     ),
     (
+        "spec.template",
+        {"volumes": [{"name": "state", "emptyDir": {}}]},
+        'spec.template.volumes[0].name: "state" is a volume of the operator\'s; choose another name.',
+    ),
+    (
+        "spec.template",
+        {"volumeMounts": [{"name": "a", "mountPath": "/etc/discord-gateway/token"}]},
+        'spec.template.volumeMounts[0].mountPath: "/etc/discord-gateway/token" is a path of the operator\'s; '
+        "choose another.",
+    ),
+    (
         "spec.forward.caBundle",
         "my authority",
         "spec.forward.caBundle: is no PEM certificate; write one or more, each beginning with "

@@ -381,3 +381,25 @@ async def test_a_loop_outlives_a_pass_that_raises(world: World) -> None:
     await asyncio.wait_for(recorded.wait(), 20)
     await plane.fleet.stop()
     assert plane.fleet.failures == 2
+
+
+async def test_what_the_api_server_refuses_is_said_and_leaves_what_runs_alone(world: World) -> None:
+    class Strict(StoreCluster):
+        async def apply(self, manifest: Manifest) -> Manifest:
+            if manifest["kind"] == "StatefulSet" and "affinity" in manifest["spec"]["template"]["spec"]:
+                raise RefusedError("patch statefulsets/bot-g1: affinity.x: field not declared in schema")
+            return await super().apply(manifest)
+
+    world.apply()
+    reconciler = reconciler_of(world, Strict(world.store))
+    await world.passes(reconciler, until=lambda: world.condition("Ready")[0] == "True")
+    world.apply(template={"affinity": {"x": {}}})
+    before = world.generations(), [pod["metadata"]["uid"] for pod in world.store.select(POD, None, {})]
+    await world.passes(reconciler, seconds=5)
+    status, reason, message = world.condition("Degraded")
+    assert (status, reason) == ("True", "ObjectsRefused")
+    assert "affinity.x: field not declared" in message
+    assert world.condition("Ready")[0] == "True"
+    assert (world.generations(), [pod["metadata"]["uid"] for pod in world.store.select(POD, None, {})]) == before
+    world.apply(template={})
+    assert await world.passes(reconciler, until=lambda: world.condition("Degraded")[0] == "False", seconds=40)

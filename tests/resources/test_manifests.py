@@ -201,6 +201,11 @@ def test_the_template_reaches_the_pods() -> None:
             "labels": {"team": "x", "discordgateway.dev/gateway": "other"},
             "annotations": {"note": "y"},
             "env": [{"name": "A", "value": "1"}],
+            "envFrom": [{"secretRef": {"name": "more"}}],
+            "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/mine"}],
+            "serviceAccountName": "puller",
+            "runtimeClassName": "gvisor",
             "priorityClassName": "high",
             "terminationGracePeriodSeconds": 5,
         }
@@ -217,6 +222,11 @@ def test_the_template_reaches_the_pods() -> None:
     assert pod["affinity"] == {"podAntiAffinity": {"x": []}}
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"]["discordgateway.dev/generation"] == "2"
+    assert container["envFrom"] == [{"secretRef": {"name": "more"}}]
+    assert pod["volumes"][-1] == {"name": "ca", "configMap": {"name": "ca"}}
+    assert container["volumeMounts"][-1] == {"name": "ca", "mountPath": "/etc/ssl/mine", "readOnly": True}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("puller", False)
+    assert pod["runtimeClassName"] == "gvisor"
     assert (pod["priorityClassName"], pod["terminationGracePeriodSeconds"]) == ("high", 5)
     assert template["metadata"]["annotations"]["note"] == "y"
     assert template["metadata"]["labels"]["team"] == "x"

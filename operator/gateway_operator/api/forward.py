@@ -38,7 +38,21 @@ def _certificates(pem: str) -> str:
     return pem
 
 
-EventName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_event_name)]
+EventName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra=with_rules(
+            rule(
+                f"self.matches('^{_EVENT_NAME.pattern}$')",
+                says="'\"' + self + '\" is not the name of a dispatch; "
+                "write it as Discord does, such as MESSAGE_CREATE'",
+            )
+        ),
+    ),
+    AfterValidator(_event_name),
+]
 
 
 class Format(enum.StrEnum):

@@ -47,10 +47,10 @@ def one_of_schemes(*schemes: str) -> Callable[[str], str]:
 
 def scheme_rule(field: str, *schemes: str, optional: bool = False) -> dict[str, str]:
     """The same as CEL, to stand on the object that holds *field*."""
-    tests = " || ".join(f"self.{field}.startsWith('{scheme}://')" for scheme in schemes)
     wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+    test = f"self.{field}.matches('^({'|'.join(schemes)})://[^/?#:]')"
     return rule(
-        f"!has(self.{field}) || {tests}" if optional else tests,
-        f"{field} must be a URL that starts with {wanted}",
+        f"!has(self.{field}) || {test}" if optional else test,
+        f"{field} must be a URL that starts with {wanted} and a host",
         path=f".{field}",
     )

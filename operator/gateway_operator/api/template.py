@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from gateway_operator.api.base import Model, wire_name
 from gateway_operator.api.rules import rule, with_rules
+from gateway_operator.api.volumes import Volume, VolumeMount
 
 RESERVED_ENV: Final = ("POD_INDEX", "POD_UID")
 RESERVED_ENV_PREFIX: Final = "DISCORD_GATEWAY_"
@@ -102,6 +103,18 @@ class Template(Model):
         default={}, max_length=32, description="Further annotations of the pods."
     )
     env: list[EnvVar] = Field(default=[], max_length=64, description="Further environment variables.")
+    env_from: list[Free] = Field(
+        default=[], max_length=16, description="Secrets and ConfigMaps whose keys become variables, as in a Pod."
+    )
+    volumes: list[Volume] = Field(default=[], max_length=16, description="Further volumes.")
+    volume_mounts: list[VolumeMount] = Field(
+        default=[], max_length=16, description="Where further volumes are in the container."
+    )
+    service_account_name: Short | None = Field(
+        default=None,
+        description="ServiceAccount of the pods, for image pull secrets or policies; its token is never mounted.",
+    )
+    runtime_class_name: Short | None = Field(default=None, description="Name of a RuntimeClass.")
     priority_class_name: Short | None = Field(default=None, description="Name of a PriorityClass.")
     termination_grace_period_seconds: int = Field(
         default=60, ge=1, le=3600, description="How long a stopping pod may drain its queue and save its sessions."

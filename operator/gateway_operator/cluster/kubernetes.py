@@ -47,6 +47,9 @@ CALL_TIMEOUT_SECONDS: Final = 10
 MAX_PARALLEL_CALLS: Final = 8
 _IN_CLUSTER_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
+_NOT_TYPED: Final = "failed to create typed patch object"
+"""How a server-side apply answers, with 500, a field that does not exist."""
+
 _OUTCOMES: Final[Mapping[type[ClusterError], str]] = {
     ConflictError: "conflict",
     NotFoundError: "missing",
@@ -268,6 +271,8 @@ def _translate(error: ApiException, method: str, path: str) -> ClusterError:
         case 409:
             return ConflictError(sentence)
         case 400 | 401 | 403 | 405 | 413 | 415 | 422:
+            return RefusedError(sentence)
+        case 500 if _NOT_TYPED in sentence:
             return RefusedError(sentence)
         case _:
             return UncertainError(sentence)

@@ -93,6 +93,8 @@ def _resharding(observation: Observation, decision: Decision, active: ObservedGe
 def _degraded(observation: Observation, decision: Decision, active: ObservedGeneration | None) -> Said:
     if decision.conflict is not None:
         return TRUE, decision.conflict.reason, decision.conflict.message
+    if observation.refused is not None:
+        return TRUE, "ObjectsRefused", f"The API server refuses what the spec asks for: {observation.refused}"
     ended = [] if active is None else stopped(active)
     if ended:
         first = ended[0]

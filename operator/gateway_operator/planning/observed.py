@@ -142,6 +142,8 @@ class Observation:
     discord_problem: DiscordProblem | None = None
     held: frozenset[HeldBack] = frozenset()
     """What keeps permits back at the identify gate, besides the buckets."""
+    refused: str | None = None
+    """The API server's sentence, while it refuses an object of the gateway."""
     outdated: str | None = None
     """A sentence while the cluster's definition of the resource is older than this operator."""
     opinion: Opinion | None = None

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from gateway_hooks import Hooks
 from gateway_operator.api.status import Status
-from gateway_operator.cluster.port import Cluster, Manifest
+from gateway_operator.cluster.port import Cluster, Manifest, RefusedError
 from gateway_operator.discord_api import token_fingerprint
 from gateway_operator.identify.asks import Limits
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.shared import gate_key
-from gateway_operator.planning.actions import Plan, RefreshDiscord, WriteRecord
+from gateway_operator.planning.actions import EnsureGeneration, EnsureShared, Plan, RefreshDiscord, WriteRecord
 from gateway_operator.planning.news import news
 from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
 from gateway_operator.planning.plan import plan
@@ -58,6 +58,8 @@ class _Memory:
     written: Status | None = None
     gauges_written: float = float("-inf")
     in_a_row: int = 0
+    refused: str | None = None
+    """What the API server said of an object that it did not take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,17 @@ class Reconciler:
         async def refresh() -> None:
             await self._read_discord(gateway, token, fresh=True)
 
+        refused = None
         for action in planned.actions:
+            perform = partial(self._actor.perform, action, site, refresh=refresh)
             if isinstance(action, WriteRecord):
-                begin = partial(self._actor.perform, action, site, refresh=refresh)
-                await begin_reshard(self._hooks, action, observation, begin)
+                await begin_reshard(self._hooks, action, observation, perform)
+            elif isinstance(action, EnsureShared | EnsureGeneration):
+                said = await _refusal_of(perform, gateway.metadata.name)
+                refused = refused or said
             else:
-                await self._actor.perform(action, site, refresh=refresh)
+                await perform()
+        tell_soon, memory.refused = refused != memory.refused, refused
         memory.status = planned.status
         await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
         await self._teller.tell(gateway.manifest, news(observation.previous, planned.status))
@@ -159,7 +166,8 @@ class Reconciler:
         self._measures.passed(key, now=now, seconds=now - began, status=planned.status, held=observation.held)
         if self._on_pass is not None:
             self._on_pass(key, planned)
-        return Pass(wait_seconds=self._wait(memory, planned), plan=planned)
+        wait = self._wait(memory, planned)
+        return Pass(wait_seconds=min(wait, BREATH_SECONDS) if tell_soon else wait, plan=planned)
 
     def forget(self, namespace: str, name: str) -> None:
         """The gateway is gone: its pods get no more permits, and nothing is remembered."""
@@ -202,6 +210,7 @@ class Reconciler:
             discord=self._discord_info(reading),
             discord_problem=self._refused(gateway, token) or reading.problem,
             held=self._clients.held(gateway.metadata.namespace, gateway.metadata.name),
+            refused=memory.refused,
             outdated=self._statuses.problem,
             previous=gateway.status if memory.status is None else memory.status,
             watched_since=memory.since,
@@ -301,6 +310,19 @@ class Reconciler:
         if memory.in_a_row > AGAIN_LIMIT or any(isinstance(action, RefreshDiscord) for action in planned.actions):
             return BREATH_SECONDS * min(self._pace, 1.0)
         return 0.0
+
+
+async def _refusal_of(apply: Callable[[], Awaitable[None]], gateway: str) -> str | None:
+    """Apply objects; the API server's sentence where it refuses one.
+
+    Nothing else waits for that: what runs is kept, the status is written, and a person mends the spec.
+    """
+    try:
+        await apply()
+    except RefusedError as error:
+        log.error("%s: %s", gateway, error)
+        return str(error)
+    return None
 
 
 def _gate_url(manifest: Manifest) -> str | None:

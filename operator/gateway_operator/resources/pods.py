@@ -49,8 +49,12 @@ def pod_template(owner: Metadata, spec: Spec, fixed: Generation, *, config: str,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(spec, image)],
-        "volumes": _volumes(owner, spec, fixed, config),
+        "volumes": [*_volumes(owner, spec, fixed, config), *(volume.manifest() for volume in template.volumes)],
     }
+    if template.service_account_name is not None:
+        pod["serviceAccountName"] = template.service_account_name
+    if template.runtime_class_name is not None:
+        pod["runtimeClassName"] = template.runtime_class_name
     if template.image_pull_secrets:
         pod["imagePullSecrets"] = [secret.manifest() for secret in template.image_pull_secrets]
     if template.node_selector:
@@ -104,8 +108,11 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
             ),
             {"name": STATE_VOLUME, "mountPath": STATE_DIR},
             {"name": "tmp", "mountPath": "/tmp"},
+            *(mount.manifest() for mount in template.volume_mounts),
         ],
     }
+    if template.env_from:
+        container["envFrom"] = [dict(source) for source in template.env_from]
     if template.image_pull_policy is not None:
         container["imagePullPolicy"] = template.image_pull_policy.value
     return container
