@@ -203,6 +203,16 @@ async def test_a_reshard_handler_that_fails_does_not_keep_one_from_beginning(wor
     assert used.errors["reshard"] == 1
 
 
+async def test_the_example_works(world: World) -> None:
+    example = Path(__file__).parents[2] / "examples" / "handlers" / "operator_handlers.py"
+    used = hooks(example.read_text())
+    reconciler = await started(world, used, guildsPerShard=2500)
+    world.guilds = 4400  # of 10,000: the rule would wait
+    assert await world.passes(reconciler, until=lambda: world.generations() == [2], seconds=200)
+    assert world.gateway()["status"]["shards"] == 9
+    assert not any(used.errors.values())
+
+
 # --- What is wrong with a file ----------------------------------------------------------------------------------------
 
 

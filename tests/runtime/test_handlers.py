@@ -70,6 +70,19 @@ def test_a_pod_with_a_wrong_handler_does_not_start_and_says_why(tmp_path: Path, 
     assert sentence in ended.stderr and "Traceback" not in ended.stderr
 
 
+def test_an_installed_handler_that_does_not_load_stops_the_pod_too(tmp_path: Path) -> None:
+    info = tmp_path / "site" / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[shard_runtime.hooks]\nheartbeat = nothing_of_this_name:beat\n")
+    write_mounts(tmp_path / "config")
+    ended = run_pod(tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert ended.returncode == 2
+    assert (
+        'Entry point "heartbeat = nothing_of_this_name:beat" in shard_runtime.hooks: it does not load' in ended.stderr
+    )
+
+
 class Story:
     """A logger whose lines go through a hook, and what came out."""
 
