@@ -475,10 +475,17 @@ class Worker:
         self._stopped.set()
 
     async def _leave_checkpoint(self, end_sessions: bool) -> None:
-        if end_sessions or self._takeover is not None or not self._shards.started:
+        """Not in a handover that is under way: its holds are gone with the disk, and a resume would skip them.
+
+        Once it is complete nothing is held. What ends with the disk then is only the knowledge of late copies.
+        """
+        if end_sessions or self._held_back() or not self._shards.started:
             return
         sessions = self._shards.saved()
         await self._checkpoints.leave({shard: self._as_delivered(session) for shard, session in sessions.items()})
+
+    def _held_back(self) -> bool:
+        return self._takeover is not None and not self._takeover.complete
 
     async def _save_queue(self) -> None:
         try:

@@ -178,6 +178,11 @@ class Takeover:
             self._apply(self._cutover.commit(self._clock.unix_milliseconds()))
             self._committed.set()
 
+    @property
+    def complete(self) -> bool:
+        """Every guild is ours, and nothing is held any more."""
+        return self._cutover.complete
+
     def nobody_left(self) -> None:
         """The old generation is deleted: nothing more can be learned of what it accepted."""
         for pod in self._cutover.to_seal:

@@ -114,6 +114,12 @@ class System:
         self.trace.note("a person", f"asks for {count} shards")
         self.store.change(GATEWAY, NAMESPACE, NAME, lambda gateway: gateway["spec"]["shards"].update(count=count))
 
+    def patch_template(self, **fields: object) -> None:
+        self.trace.note("a person", f"changes the template: {fields}")
+        self.store.change(
+            GATEWAY, NAMESPACE, NAME, lambda gateway: gateway["spec"].setdefault("template", {}).update(fields)
+        )
+
     # --- What happens to the network ----------------------------------------------------------------------------------
 
     def cut(self, a: str, b: str) -> None:

@@ -71,6 +71,28 @@ def test_killed_pods_and_workers_resume_after_a_reshard(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_template_that_changes_right_after_a_reshard_costs_no_identify(seed: int) -> None:
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_resharded(system)
+        system.discord.load(60)
+        before = set(system.pods(2))
+        system.patch_template(env=[{"name": "ROLLED", "value": "yes"}])
+
+        def rolled() -> bool:
+            after = set(system.pods(2))
+            return len(after) == len(before) and not after & before and system.shards_ready(2) == 16
+
+        await system.until("every pod is replaced", rolled, within=120)
+        await system.settle()
+
+    outcome = run_story(story, seed=seed)
+    check(outcome)
+    assert outcome.counters.resumes_accepted == 16
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_killed_pod_had_not_delivered_comes_again(seed: int) -> None:
     async def story(system: System) -> None:
         await come_up(system)
