@@ -16,12 +16,13 @@ from typing import Final
 
 from shard_runtime import contract
 from shard_runtime.delivery.batches import Origin
+from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
 from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Run, Session
 from shard_runtime.delivery.lane_sets import LaneSet, set_of
 from shard_runtime.delivery.lanes import Lane, Outlet
 from shard_runtime.delivery.ledger import Ledger
-from shard_runtime.delivery.pressure import ENOUGH_MEMORY, MUCH_MEMORY, Pressure
+from shard_runtime.delivery.pressure import Pressure
 from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.delivery.recovery import LANES_NOTE, Found, recover
 from shard_runtime.delivery.spilling import Spiller
@@ -32,9 +33,7 @@ from shard_runtime.measures import ALONE, Measures
 from shard_runtime.ports import Chance, Clock, Network, Spill
 from shard_runtime.signatures import Signer
 
-FULL = "queue full"
-TOO_LARGE = "larger than forward.queue.maxBytes"
-CANNOT_BE_TAKEN = "cannot be taken over"
+CANNOT_BE_TAKEN: Final = "cannot be taken over"
 """Our own side failed at the event every time."""
 
 TICK_SECONDS: Final = 0.05
@@ -42,14 +41,6 @@ TICK_SECONDS: Final = 0.05
 
 SMALLEST_REPLAY: Final = 100
 """Events that Discord keeps for a resume at least (docs/protocol.md)."""
-
-VOLUME_SHARE: Final = 0.8
-"""Of the volume that the queue may fill."""
-
-EXCESS_EVENTS: Final = 10_000
-EXCESS_BYTES: Final = 16 << 20
-"""How far the queue may pass its bounds until the next look: to drop the oldest it may have to be read first, and a
-pause begins only when what is in the sockets' buffers has come."""
 
 
 class Delivery:
@@ -108,6 +99,16 @@ class Delivery:
         self._sets: deque[LaneSet] = deque()
         self._store = spill
         self._spiller: Spiller | None = None
+        self._bounds = Bounds(
+            ledger=self._ledger,
+            lanes=self._all_lanes,
+            fill=self._fill,
+            settled=self._settled,
+            pressure=self._pressure,
+            spills=lambda: self._spiller is not None and self._spiller.problem is None,
+            memory=lambda: self.memory,
+            monotonic=clock.monotonic,
+        )
         found = Found()
         if spill is not None:
             found = recover(store=spill, ledger=self._ledger, clock=clock, log=log)
@@ -184,7 +185,7 @@ class Delivery:
             or ledger.bytes + len(payload) + EVENT_OVERHEAD > self._max_bytes
             or self._max_age is not None
         ):
-            refused = self._make_room(len(payload) + EVENT_OVERHEAD)
+            refused = self._bounds.make_room(len(payload) + EVENT_OVERHEAD)
             if refused is not None:
                 ledger.accepted += 1
                 ledger.count_drop(name, refused)
@@ -273,7 +274,7 @@ class Delivery:
         more = False
         while True:
             if not self._ledger.queued and not (self._spiller is not None and self._spiller.has_news()):
-                self._look_at_pressure()
+                self._bounds.look_at_pressure()
                 self._busy.clear()
                 await self._busy.wait()
             await self._clock.sleep(0.0 if more else TICK_SECONDS)
@@ -281,8 +282,8 @@ class Delivery:
             try:
                 if self._spiller is not None:
                     more = await self._spiller.turn()
-                await self._trim()
-                self._look_at_pressure()
+                await self._bounds.trim()
+                self._bounds.look_at_pressure()
             except Exception as error:  # noqa: BLE001 - outermost ladder: without it the queue would grow unseen
                 self._log(logging.ERROR, f"The queue's housekeeping failed ({type(error).__name__}: {error}).")
                 await self._clock.sleep(1.0)
@@ -347,7 +348,7 @@ class Delivery:
             self._begin_set(forward, number=old.number + 1)
             old.close()
         self._apply(forward)
-        self._make_room(0)
+        self._bounds.make_room(0)
 
     def sign_with(self, signer: Signer | None) -> None:
         """Sign requests, also retries of what is in flight, or no more."""
@@ -357,14 +358,10 @@ class Delivery:
         self._outlet.forward = forward
         self._receiver.reconfigure(forward)
         self._passes = _filter(forward.events)
-        self._max_events = max(1, forward.queue.max_events)
-        self._max_bytes = max(1, forward.queue.max_bytes)
-        volume = None if self._store is None else self._store.volume_bytes()
-        if volume is not None:
-            self._max_bytes = min(self._max_bytes, round(volume * VOLUME_SHARE))
-        self._max_age = forward.queue.max_age_seconds
-        self._keep_oldest = forward.queue.overflow == "DropNewest"
-        self._pauses = forward.queue.overflow == "Pause" and self._pressure is not None
+        bounds = self._bounds
+        bounds.apply(forward.queue, volume=None if self._store is None else self._store.volume_bytes())
+        # copies, since every event is held against them
+        self._max_events, self._max_bytes, self._max_age = bounds.max_events, bounds.max_bytes, bounds.max_age
         self._by_guild = forward.ordering == "guild"
         self._each_by_itself = self._by_guild or self._passes is not None or self._max_age is not None
         self._lanes = self._sets[-1].lanes
@@ -403,94 +400,7 @@ class Delivery:
             )
         )
 
-    # --- Bounds
-
-    def _make_room(self, size: int) -> str | None:
-        """Make room for *size* bytes (0: for nothing, only keep to the bounds); the reason if there is none.
-
-        What is in flight counts, but is never dropped.
-        """
-        if size > self._max_bytes:
-            return TOO_LARGE
-        if self._max_age is not None:
-            before = self._monotonic() - self._max_age
-            for lane in self._all_lanes():
-                lane.expire(before)
-        refused = None
-        while self._is_over(size):
-            if self._keep_oldest:
-                refused = FULL if size else None
-                break
-            if self._pauses and not self._give_way():
-                break
-            oldest = self._oldest_lane()
-            if oldest is None or not oldest.drop_oldest(FULL):
-                # what is on disk alone is dropped at the next look, see _trim
-                refused = FULL if oldest is None or self._is_far_over() else None
-                break
-        self._settled()
-        return refused
-
-    def _is_over(self, size: int) -> bool:
-        ledger = self._ledger
-        return ledger.queued + (1 if size else 0) > self._max_events or ledger.bytes + size > self._max_bytes
-
-    def _is_far_over(self) -> bool:
-        ledger = self._ledger
-        return ledger.queued > self._max_events + EXCESS_EVENTS or ledger.bytes > self._max_bytes + EXCESS_BYTES
-
-    def _oldest_lane(self) -> Lane | None:
-        """The lane with the oldest event that is not in flight."""
-        oldest: tuple[float, Lane] | None = None
-        for lane in self._all_lanes():
-            moment = lane.oldest_waiting()
-            if moment is not None and (oldest is None or moment < oldest[0]):
-                oldest = moment, lane
-        return None if oldest is None else oldest[1]
-
-    async def _trim(self) -> None:
-        """Keep to the bounds where what is to be dropped is on disk."""
-        if self._max_age is not None:
-            before = self._monotonic() - self._max_age
-            for lane in list(self._all_lanes()):
-                lane.expire(before)
-                while lane.backlog.count and not lane.head and lane.backlog.oldest < before:
-                    if not await self._filled(lane):
-                        break
-                    lane.expire(before)
-        while self._is_over(0) and not self._keep_oldest and not (self._pauses and not self._give_way()):
-            oldest = self._oldest_lane()
-            if oldest is None or not (oldest.drop_oldest(FULL) or await self._filled(oldest)):
-                break
-        self._settled()
-
-    async def _filled(self, lane: Lane) -> bool:
-        """Whether something of *lane* that is not in flight is in memory now."""
-        await self._fill(lane)
-        return bool(lane.head)
-
-    def _give_way(self) -> bool:
-        """With ``Pause``: whether events are to be dropped after all."""
-        assert self._pressure is not None
-        if not self._pressure.gave_way and not self._is_far_over():
-            self._look_at_pressure()
-            return False
-        return True
-
-    def _look_at_pressure(self) -> None:
-        pressure, ledger = self._pressure, self._ledger
-        if pressure is None:
-            return
-        reason = None
-        if self._pauses:
-            share = 0.95 if pressure.paused or pressure.gave_way else 1.0
-            if ledger.queued >= self._max_events * share or ledger.bytes >= self._max_bytes * share:
-                reason = "the queue is full"
-        spills = self._spiller is not None and self._spiller.problem is None
-        full = reason is not None
-        if not full and spills and self.memory > (ENOUGH_MEMORY if pressure.paused else MUCH_MEMORY):
-            reason = "events come faster than the disk takes them"
-        pressure.look(self._monotonic(), reason=reason, full=full)
+    # --- Pace
 
     def _rest(self) -> None:
         if self._turns is not None:
