@@ -45,7 +45,7 @@ verify: conformance reshards ## the tests that take long or need more than Pytho
 
 reshards: install ## 50 reshards of real pods under load, one after another
 	@$(VENV)/bin/pytest -m verify tests/reshard
-	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --timeout 900
+	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --hypothesis-profile anew --timeout 900
 
 # The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.
 conformance: install conformance-python conformance-node conformance-rust ## five gateway libraries, unmodified, through every fault; wants Node and Cargo
