@@ -90,7 +90,7 @@ async def _play(world: World, bots: dict[str, Bots], *, spared: frozenset[int]) 
         return late
 
     async def settle() -> None:
-        await world.until(lambda: not behind(), seconds=20, bots=some, what=lambda: str(behind()))
+        await world.until(lambda: not behind(), seconds=60, bots=some, what=lambda: str(behind()))
 
     await settle()
     world.control("faults", action="delayHeartbeatAcks", seconds=60, milliseconds=[100, 800])
@@ -100,7 +100,7 @@ async def _play(world: World, bots: dict[str, Bots], *, spared: frozenset[int]) 
         world.control("faults", action="drop", shard=1, count=count)
         world.say(shard=1, count=count, messages=20)
     await world.until(
-        lambda: world.server.traffic.made == 300, seconds=20, bots=some, what=lambda: str(world.server.traffic.made)
+        lambda: world.server.traffic.made == 300, seconds=60, bots=some, what=lambda: str(world.server.traffic.made)
     )
     await settle()
 
