@@ -8,8 +8,9 @@ events with bodies that repeat, bursts of them, guilds that have nothing else, s
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,10 @@ def pause(status: contract.HandoverStatus, part: float) -> float:
     return 0.0
 
 
+Trouble = Callable[["Resharding", list[Pod], list[Pod]], Awaitable[None]]
+"""What happens to the new and the old pods."""
+
+
 @dataclass
 class Resharding:
     """Generations that follow each other on one stage."""
@@ -145,12 +150,25 @@ class Resharding:
 
     # --- A reshard ----------------------------------------------------------------------------------------------------
 
-    async def reshard(self, count: int, conditions: Conditions | None = None) -> Result:
-        """To *count* shards, under load; the last *conditions* hold on if none are given."""
+    async def reshard(
+        self, count: int, conditions: Conditions | None = None, *, trouble: Trouble | None = None
+    ) -> Result:
+        """To *count* shards, under load; the last *conditions* hold on if none are given. *trouble* comes with the
+        commit."""
         async with _lateness() as late:
-            return await self._reshard(count, conditions, late)
+            return await self._reshard(count, conditions, trouble, late)
 
-    async def _reshard(self, count: int, conditions: Conditions | None, late: list[float]) -> Result:
+    async def kill(self, pods: list[Pod], index: int) -> None:
+        """A container of *pods* dies at once and is started again, as the kubelet does: the same pod, the same disk."""
+        dead = pods[index]
+        await dead.end(signal.SIGKILL)
+        pods[index] = Pod(self.stage, dead.generation, dead.index, uid=dead.uid)
+        self.stage.pods.append(pods[index])
+        await pods[index].start()
+
+    async def _reshard(
+        self, count: int, conditions: Conditions | None, trouble: Trouble | None, late: list[float]
+    ) -> Result:
         self.conditions = conditions or self.conditions
         old, before = self.pods, self.count
         await self._load(self.conditions.rate)
@@ -174,12 +192,15 @@ class Resharding:
         self.epoch += 1
         committed = record(self.epoch, active=self.number)
         started = time.monotonic()
+        self.stage.write(self.number, "record/record.json", contract.encode(committed))
         await self._tell(committed, [*new, *old])
+        if trouble is not None:
+            await trouble(self, new, old)
         try:
             await eventually(lambda: self._complete(new), what="the handover", seconds=60)
         except AssertionError as error:
-            states = [await pod.status() for pod in (*new, *old)]
-            raise AssertionError(f"{error}: {[(s.generation, s.role, s.queued, s.handover) for s in states]}") from None
+            said = [await self._said(pod, count) for pod in (*new, *old)]
+            raise AssertionError("\n".join([str(error), *said])) from None
         took = time.monotonic() - started
         await asyncio.sleep(max(AFTER_SECONDS, self.conditions.stall_seconds * bool(self.conditions.stalls)))
         await asyncio.gather(*(pod.end() for pod in old))
@@ -190,6 +211,20 @@ class Resharding:
         self.results.append(result)
         await self.stage.http.delete(f"{self.stage.simulator}/control/truth")
         return result
+
+    async def _said(self, pod: Pod, count: int) -> str:
+        """What *pod* says of itself, for a person who wonders."""
+        status = await pod.status()
+        request = contract.HandoverRequest(
+            generation=self.number, count=count, shards=list(range(count)), windows=False
+        )
+        reply = contract.decode((await pod.call("POST", "/v1/handover/window", request))[1], contract.HandoverReply)
+        lines = [line["message"] for line in pod.lines if line["level"] in ("WARNING", "ERROR", "warning", "error")]
+        return (
+            f"pod {status.generation}/{status.pod}: {status.role} queued {status.queued} stored {status.stored} "
+            f"receiver {status.receiver} owes {len(reply.unacknowledged)} guilds {status.counters}\n"
+            f"    {status.handover}\n    {lines[-12:]}"
+        )
 
     async def _load(self, rate: float) -> None:
         load = {
