@@ -3,6 +3,7 @@
 #   cluster.sh up            brings it up, building what it needs; nothing to do if it is up
 #   cluster.sh down          ends it
 #   cluster.sh load-image I  loads the image I from docker (kind) or from the store of images.sh (node)
+#   cluster.sh copy-image I J   gives the image I, which the cluster has, the name J too
 #   cluster.sh kubeconfig    prints the path of its kubeconfig
 #   cluster.sh tools         prints the folder of its kubectl and helm
 #   cluster.sh env           prints export lines for a shell: eval "$(e2e/cluster.sh env)"
@@ -40,8 +41,16 @@ case ${1:-} in
     [ -n "${2:-}" ] || fail "which image? cluster.sh load-image IMAGE"
     if [ "$cluster" = kind ]; then kind load docker-image --name "$KIND_NAME" "$2"; else import "$2"; fi
     ;;
+  copy-image)
+    [ -n "${3:-}" ] || fail "which images? cluster.sh copy-image IMAGE NEW-NAME"
+    if [ "$cluster" = kind ]; then
+      docker exec "$KIND_NAME-control-plane" ctr -n k8s.io images tag --force "$2" "$3" >/dev/null
+    else
+      without_proxy ctr -a "$ROOT/containerd.sock" -n k8s.io images tag --force "$2" "$3" >/dev/null
+    fi
+    ;;
   kubeconfig) echo "$kubeconfig" ;;
   tools) tools ;;
   env) echo "export KUBECONFIG=$kubeconfig PATH=$(tools):\$PATH" ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,9 @@ sys.path.insert(0, str(E2E))  # pytest's importlib mode adds no folders of its o
 from harness.kubectl import Kubectl  # noqa: E402 - needs the path
 from harness.proxy import ServiceProxy  # noqa: E402
 from harness.scene import Scene  # noqa: E402
+from harness.stage import Stage  # noqa: E402
 from harness.system import System  # noqa: E402
+from harness.tokens import at_a_glance, leaks, secrets_of  # noqa: E402
 from harness.traces import ARTIFACTS, dump  # noqa: E402
 
 TEST_SECONDS = 300
@@ -68,13 +70,25 @@ def system(kubectl: Kubectl) -> System:
     return System(kubectl)
 
 
-@pytest.fixture
-def scene(request: pytest.FixtureRequest, kubectl: Kubectl, proxy: ServiceProxy, system: System) -> Iterator[Scene]:
-    """A namespace with simulator and receiver; the operator is up before and after."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:50].strip("-")
-    scene = Scene(kubectl=kubectl, proxy=proxy, system=system, namespace=f"e2e-{name}")
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest, kubectl: Kubectl, proxy: ServiceProxy, system: System) -> Iterator[Stage]:
+    """Where the tests' scenes come from."""
+    tests = [item.nodeid for item in request.session.items if "scene" in getattr(item, "fixturenames", ())]
+    stage = Stage(kubectl=kubectl, proxy=proxy, system=system, tests=tests)
     system.wait_up()
-    scene.set_up()
+    stage.clear(wait=True)
+    yield stage
+    stage.clear(wait=False)
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, stage: Stage, system: System) -> Iterator[Scene]:
+    """A namespace with simulator and receiver; the operator is up before and after."""
+    system.wait_up()
+    scene = stage.open(request.node.nodeid)
+    began = datetime.now(UTC).isoformat()
     yield scene
-    system.scale(1)
+    system.restore()
+    secrets, texts = secrets_of(scene), at_a_glance(scene, since=began)
     scene.tear_down()
+    assert leaks(texts, secrets) == []

@@ -116,7 +116,8 @@ def main() -> int:
             scene.kubectl.run("delete", "dgw", "--all", "--timeout=60s")
             kubectl.run("delete", "namespace", EXAMPLE_NAMESPACE, "--timeout=120s", seconds=130)
         print("A simulated Discord, a bot and a DiscordGateway, each in pods of this cluster.", flush=True)
-        scene.set_up()
+        scene.begin()
+        scene.wait_up()
         with Narrator(scene) as narrator:
             result = story(scene, narrator)
         print(scene.kubectl.run("get", "dgw"), flush=True)

@@ -41,16 +41,16 @@ class Kubectl:
     """Commands in one namespace, or with ``--namespace`` among the arguments in another."""
 
     def __init__(self, *, tools: Path, kubeconfig: Path, namespace: str = "default") -> None:
-        self._tools = tools
+        self.tools = tools
         self.kubeconfig = kubeconfig
         self.namespace = namespace
 
     def within(self, namespace: str) -> Kubectl:
-        return Kubectl(tools=self._tools, kubeconfig=self.kubeconfig, namespace=namespace)
+        return Kubectl(tools=self.tools, kubeconfig=self.kubeconfig, namespace=namespace)
 
     @property
     def command(self) -> list[str]:
-        return [str(self._tools / "kubectl"), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
+        return [str(self.tools / "kubectl"), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
         """What the command prints. Raises :class:`KubectlError`."""

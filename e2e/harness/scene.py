@@ -18,6 +18,7 @@ EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "kubernetes"
 EXAMPLE_NAMESPACE: Final = "discord-gateway-demo"
 GATEWAY: Final = "my-bot"
 GATEWAY_LABEL: Final = f"discordgateway.dev/gateway={GATEWAY}"
+_PATIENCE_SECONDS: Final = 3.0
 OWNED: Final = "statefulsets,pods,services,configmaps,secrets,poddisruptionbudgets,controllerrevisions"
 
 
@@ -51,20 +52,16 @@ class Scene:
         self.simulator = proxy.service(namespace, "simulator")
         self.receiver = proxy.service(namespace, "receiver")
 
-    def set_up(self) -> None:
-        """The namespace admits only restricted pods."""
-        self.kubectl.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {
-                    "name": self.namespace,
-                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-                },
-            }
-        )
+    def begin(self, **labels: str) -> None:
+        """Ask for the namespace, which has *labels* and admits only restricted pods, and for what is in it."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", **labels}
+        metadata = {"name": self.namespace, "labels": labels}
+        self.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         self.kubectl.apply(*example("simulator.yaml", self.namespace), *example("receiver.yaml", self.namespace))
-        self.kubectl.run("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+
+    def wait_up(self) -> None:
+        """Until simulator and receiver answer."""
+        self.kubectl.run("wait", "--for=condition=Available", "deployment", "--all", "--timeout=120s", seconds=130)
 
     def tear_down(self) -> None:
         """Delete the gateways, then the namespace; the operator has to be up for the first."""
@@ -102,12 +99,23 @@ class Scene:
     def wait_condition(
         self, kind: str, status: str, *, reason: str | None = None, seconds: float = 60
     ) -> dict[str, Any]:
+        looked = time.monotonic()
+
         def seen() -> dict[str, Any] | None:
+            nonlocal looked
+            if time.monotonic() - looked > _PATIENCE_SECONDS:
+                self.look()
+                looked = time.monotonic()
             condition = self.condition(kind)
             wanted = condition.get("status") == status and reason in (None, condition.get("reason"))
             return condition if wanted else None
 
         return wait_until(f"condition {kind}={status} ({reason})", seen, seconds=seconds)
+
+    def look(self) -> None:
+        """Make the operator look now; by itself it does so every half minute, and at once when an object changes."""
+        mark = f"example.com/looked-at={time.time()}"
+        self.kubectl.run("annotate", "statefulsets", f"--selector={GATEWAY_LABEL}", mark, "--overwrite")
 
     def wait_generation(self, number: int, *, seconds: float = 120) -> dict[str, Any]:
         """Until generation *number* is active, alone and idle."""
@@ -125,11 +133,31 @@ class Scene:
         items = self.kubectl.items(OWNED, selector=GATEWAY_LABEL)
         return {f"{item['kind']}/{item['metadata']['name']}" for item in items}
 
+    def runtime_pods(self) -> dict[str, dict[str, Any]]:
+        """Pods that hold shards, by name."""
+        return {str(pod["metadata"]["name"]): pod for pod in self.kubectl.items("pods", selector=GATEWAY_LABEL)}
+
+    def pod_uids(self) -> dict[str, str]:
+        """UIDs of the pods that hold shards, by name."""
+        return {name: str(pod["metadata"]["uid"]) for name, pod in self.runtime_pods().items()}
+
+    def ready_pods(self) -> set[str]:
+        """Names of those that are Ready."""
+        return {
+            name
+            for name, pod in self.runtime_pods().items()
+            if any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
+        }
+
     # --- Discord and the bot ------------------------------------------------------------------------------------------
 
     def load(self, rate: float) -> None:
         """Events per second over all guilds; 0 stops."""
         call("POST", f"{self.simulator}/control/load", {"rate": rate})
+
+    def add_guilds(self, number: int) -> None:
+        """The bot joins so many more guilds."""
+        call("POST", f"{self.simulator}/control/guilds", {"add": number})
 
     def fault(self, action: str, **parameters: Any) -> None:
         call("POST", f"{self.simulator}/control/faults", {"action": action, **parameters})
@@ -137,6 +165,9 @@ class Scene:
     def truth(self) -> dict[str, Any]:
         """The simulator's totals."""
         return dict(call("GET", f"{self.simulator}/control/truth?summary=1"))
+
+    def resumes(self) -> int:
+        return int(self.truth()["counters"]["resumesAccepted"])
 
     def identifies(self) -> int:
         return int(self.truth()["counters"]["identifiesAccepted"])

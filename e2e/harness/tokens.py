@@ -77,3 +77,19 @@ def outputs(scene: Scene) -> Iterator[tuple[str, str]]:
                 yield f"{pod}.previous.log", where.run("logs", pod, "--all-containers", "--previous")
             path = f"/api/v1/namespaces/{where.namespace}/pods/{pod}:8080/proxy/metrics"
             yield f"{pod}/metrics", where.run("get", "--raw", path)
+
+
+_KINDS: Final = "dgw,events,pods,statefulsets,deployments,configmaps,services,poddisruptionbudgets,controllerrevisions"
+
+
+def at_a_glance(scene: Scene, *, since: str) -> dict[str, str]:
+    """Objects, Events and logs of the scene, and what the operators logged *since* (RFC 3339): quick enough to be
+    looked through after every test.
+    """
+    objects = json.loads(scene.kubectl.run("get", _KINDS, "-o", "json"))["items"]
+    logs = ("logs", f"--selector={GATEWAY_LABEL}", "--tail=-1", "--all-containers", "--max-log-requests=50")
+    return {
+        **{f"{item['kind']}/{item['metadata']['name']}": json.dumps(item) for item in objects},
+        "the pods' logs": scene.kubectl.run(*logs, "--ignore-errors"),
+        "the operators' logs": scene.system.logs(since=since),
+    }
