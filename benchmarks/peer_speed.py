@@ -24,7 +24,7 @@ OURS: Final = "this runtime"
 OUR_BURSTS: Final = {"single": 2500, "batch": LARGEST_BURST}
 STEADY_RATE: Final = 1000
 STEADY_SECONDS: Final = 6.0
-SETTLE_SECONDS: Final = 1.5
+SETTLE_SECONDS: Final = 3.0
 """After all shards are READY, until a program that has been told of 16,000 guilds has nothing more to do with them."""
 IDLE_SECONDS: Final = 4.0
 COMMON: Final = "zlib-stream"
