@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards replay shrink soak conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,18 @@ verify: conformance reshards ## the tests that take long or need more than Pytho
 reshards: install ## 50 reshards of real pods under load, one after another
 	@$(VENV)/bin/pytest -m verify tests/reshard
 	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --hypothesis-profile anew --timeout 900
+
+SEEDS := PYTHONPATH=tests PYTHONHASHSEED=0 $(PY) -m system.seeds
+
+replay: install ## one simulated run again, with its whole trace: SEED=1234, or a file with a schedule
+	@$(SEEDS) replay $(SEED)
+
+shrink: install ## the fewest faults that break the same promise as SEED=1234 does
+	@$(SEEDS) shrink $(SEED)
+
+soak: install ## 10,000 simulated runs, then without end
+	@$(SEEDS) run 1-10000
+	@$(SEEDS) run 10001-
 
 # The bots of the conformance suite: libraries of others, in environments of their own, with locked packages.
 conformance: install conformance-python conformance-node conformance-rust ## five gateway libraries, unmodified, through every fault; wants Node and Cargo

@@ -1,4 +1,7 @@
-"""The API server as one process sees it: takes time, may fail or leave a write uncertain, ignores the dead."""
+"""The API server as one process sees it: takes time, may fail or leave a write uncertain, ignores the dead.
+
+A call that was on its way when its process died is carried out all the same.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ class ApiFaults:
     refuse: float = 0.0
     lose_answer: float = 0.0
     """The write happened, and nobody says so."""
+    slow: float | None = None
+    """Most seconds that a call takes longer to get there; None where that is never to be so."""
 
 
 class ClusterOfProcess:
@@ -53,15 +58,36 @@ class ClusterOfProcess:
         self._dead = True
 
     async def _call(self, do: Callable[[], Result]) -> Result:
-        await asyncio.sleep(self._chance.uniform(*self._delay))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
         if self._dead:
-            await asyncio.get_running_loop().create_future()
-        if self._faults.away or self._chance.random() < self._faults.refuse:
-            raise ClusterError("the API server cannot be reached")
-        result = do()
-        await asyncio.sleep(self._chance.uniform(*self._delay))
+            return await answer
+        faults, chance = self._faults, self._chance
+
+        def arrive() -> None:
+            if faults.away or chance.random() < faults.refuse:
+                problem: ClusterError | None = ClusterError("the API server cannot be reached")
+            else:
+                problem = None
+                try:
+                    result = do()
+                except ClusterError as error:
+                    problem = error
+            if answer.done():
+                return
+            if problem is not None:
+                answer.set_exception(problem)
+            else:
+                answer.set_result(result)
+
+        delay = chance.uniform(*self._delay)
+        if faults.slow is not None:
+            delay += chance.uniform(0, faults.slow)
+        loop.call_later(delay, arrive)
+        result = await answer
+        await asyncio.sleep(chance.uniform(*self._delay))
         if self._dead:
-            await asyncio.get_running_loop().create_future()
+            return await loop.create_future()
         return result
 
     async def _write(self, do: Callable[[], Result]) -> Result:

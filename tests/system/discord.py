@@ -36,6 +36,8 @@ class Discord:
         self.gateway = Gateway(settings=settings, now=self._now, random=Random(f"discord/{world.seed}"))
         self._traffic = Traffic(gateway=self.gateway)
         self._control = Control(gateway=self.gateway, traffic=self._traffic)
+        self.held_by: dict[str, str] = {}
+        """By session, the machine that identified it."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         world.network.serve(HOST, node=NODE, http=self._http, websocket=self._websocket)
@@ -68,6 +70,14 @@ class Discord:
     def fault(self, action: str, **more: object) -> None:
         """See ``discord_simulator.faults``."""
         self._ask("POST", "/control/faults", {"action": action, **more}, dict[str, object])
+
+    def change_guilds(self, **change: int) -> None:
+        """``add`` and ``remove`` guilds, or put the first ``unavailable`` of them into an outage."""
+        self._ask("POST", "/control/guilds", change, dict[str, object])
+
+    def session_ids(self) -> list[str]:
+        """Of all living sessions, in the order of their beginning."""
+        return [session.id for session in self.gateway.sessions.all()]
 
     @property
     def summary(self) -> Summary:
@@ -122,6 +132,8 @@ class Discord:
         try:
             while True:
                 self.gateway.frame_received(connection, await socket.receive())
+                if connection.session is not None:
+                    self.held_by.setdefault(connection.session.id, socket.source)
                 self._settle()
         except SocketClosedError as closed:
             self.gateway.connection_lost(connection, closed.code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from gateway_operator.api.generation import GATEWAY_LABEL
@@ -41,10 +42,11 @@ SKEW_SECONDS = 0.1
 class Nodes:
     """All controllers of the cluster and all its nodes; they never fail."""
 
-    def __init__(self, world: World, store: ObjectStore, trace: Trace) -> None:
+    def __init__(self, world: World, store: ObjectStore, trace: Trace, *, skew_seconds: float = SKEW_SECONDS) -> None:
         self._world = world
         self._store = store
         self._trace = trace
+        self._skew_seconds = skew_seconds
         self._chance = random.Random(f"nodes/{world.seed}")
         self._pods: dict[str, RunningPod] = {}
         self._changed = asyncio.Event()
@@ -88,7 +90,12 @@ class Nodes:
 
     def _start(self, pod: Manifest) -> None:
         running = RunningPod(
-            pod, world=self._world, store=self._store, trace=self._trace, chance=random.Random(self._chance.random())
+            pod,
+            world=self._world,
+            store=self._store,
+            trace=self._trace,
+            chance=random.Random(self._chance.random()),
+            skew_seconds=self._skew_seconds,
         )
         self._pods[pod["metadata"]["name"]] = running
         task = asyncio.get_running_loop().create_task(self._live(running), name=f"kubelet of {running.name}")
@@ -115,7 +122,16 @@ class Nodes:
 class RunningPod:
     """A pod on its node, through all lives of its container."""
 
-    def __init__(self, pod: Manifest, *, world: World, store: ObjectStore, trace: Trace, chance: random.Random) -> None:
+    def __init__(
+        self,
+        pod: Manifest,
+        *,
+        world: World,
+        store: ObjectStore,
+        trace: Trace,
+        chance: random.Random,
+        skew_seconds: float,
+    ) -> None:
         metadata = pod["metadata"]
         self.name: str = metadata["name"]
         self.namespace: str = metadata["namespace"]
@@ -139,7 +155,7 @@ class RunningPod:
             index=int(metadata["labels"][statefulsets.INDEX_LABEL]),
             uid=metadata["uid"],
             mounts=VirtualDisk(),
-            skew_seconds=chance.uniform(-SKEW_SECONDS, SKEW_SECONDS),
+            skew_seconds=chance.uniform(-skew_seconds, skew_seconds),
         )
 
     # --- The container ------------------------------------------------------------------------------------------------
@@ -176,9 +192,18 @@ class RunningPod:
                 self._machine.trace.note(self.name, "did not end within its grace")
                 self.life.kill()
 
+    @property
+    def ending(self) -> bool:
+        return self._ending.is_set()
+
     def end(self) -> None:
         """The pod is deleted."""
         self._ending.set()
+
+    def set_clock(self, skew_seconds: float) -> None:
+        """Set the node's wall clock, for processes that start from now on."""
+        self._machine.trace.note(self.name, f"has its clock {skew_seconds:+g} s off")
+        self._machine = replace(self._machine, skew_seconds=skew_seconds)
 
     def kill(self) -> None:
         """``kill -9`` to all processes of the container, as an out-of-memory kill does it."""

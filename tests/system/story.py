@@ -20,7 +20,7 @@ from system.bot import Bot
 from system.cluster import is_record
 from system.control_plane import Operator
 from system.discord import Discord
-from system.nodes import Nodes, RunningPod
+from system.nodes import SKEW_SECONDS, Nodes, RunningPod
 from system.promises import Copy, unexplained_duplicates
 from system.trace import Trace
 from virtual.world import World, run_world
@@ -66,17 +66,36 @@ SIMULATED: Final = Settings(guilds=48, guild_bytes=300, message_bytes=200, max_c
 class System:
     """See the module. Begins with a cluster that has the Secret and nothing else, and the bot up."""
 
-    def __init__(self, world: World, *, settings: Settings = SIMULATED) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        settings: Settings = SIMULATED,
+        manifest: Manifest = GATEWAY_MANIFEST,
+        rate: float = RATE,
+        delay_milliseconds: float = 300,
+        by_guild: bool = False,
+        skew_seconds: float = SKEW_SECONDS,
+    ) -> None:
         self.world = world
+        self.rate = rate
+        """Events per second, once :meth:`load` was called."""
+        self.wanted_count: int = manifest["spec"]["shards"]["count"]
+        """Of shards, as was asked for last."""
+        self.grows = False
+        """More may be right, too: the bot has grown."""
+        self.on_record: Callable[[contract.Record], None] = lambda record: None
+        """Called when a record was written."""
+        self._manifest = manifest
         self.trace = Trace()
         self.chance = world.chance
         self._uids = Random(f"uids/{world.seed}")
         self.store = ObjectStore(new_uid=self._new_uid, unix=lambda: world.clock.unix_milliseconds() / 1000)
         self.store.subscribe(self._on_object)
         self.discord = Discord(world, settings=settings)
-        self.discord.fault("delay", milliseconds=[0, 300])
+        self.discord.fault("delay", milliseconds=[0, delay_milliseconds], perGuild=by_guild)
         self.bot = Bot(world, self.trace)
-        self.nodes = Nodes(world, self.store, self.trace)
+        self.nodes = Nodes(world, self.store, self.trace, skew_seconds=skew_seconds)
         self.operator = Operator(world, self.store, self.trace)
         self.records: list[contract.Record] = []
         """Every version of the record."""
@@ -103,16 +122,30 @@ class System:
                 return
             self.records.append(record)
             self.trace.note("record", manifest["data"]["record.json"])
+            self.on_record(record)
             self._record_written.set()
 
     # --- What a person does -------------------------------------------------------------------------------------------
 
     def apply(self) -> None:
-        self.store.create(GATEWAY_MANIFEST)
+        self.store.create(self._manifest)
 
     def patch_count(self, count: int) -> None:
-        self.trace.note("a person", f"asks for {count} shards")
-        self.store.change(GATEWAY, NAMESPACE, NAME, lambda gateway: gateway["spec"]["shards"].update(count=count))
+        self.wanted_count = count
+        self.patch({"shards": {"count": count}})
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        """Merge *spec* into the gateway's."""
+        self.trace.note("a person", f"wants {spec}")
+
+        def merge(into: dict[str, Any], patch: dict[str, Any]) -> None:
+            for name, value in patch.items():
+                if isinstance(value, dict):
+                    merge(into.setdefault(name, {}), value)
+                else:
+                    into[name] = value
+
+        self.store.change(GATEWAY, NAMESPACE, NAME, lambda gateway: merge(gateway["spec"], spec))
 
     def patch_template(self, **fields: object) -> None:
         self.trace.note("a person", f"changes the template: {fields}")
@@ -131,14 +164,20 @@ class System:
         self.trace.note("network", f"is cut around {node}")
         self.world.network.links.isolate(node)
 
+    def mend(self, a: str, b: str) -> None:
+        """Undo one :meth:`cut`."""
+        self.trace.note("network", f"is whole between {a} and {b}")
+        self.world.network.links.mend(a, b)
+
+    def rejoin(self, node: str) -> None:
+        """Undo one :meth:`isolate`."""
+        self.trace.note("network", f"has {node} back")
+        self.world.network.links.rejoin(node)
+
     def reset(self, a: str, b: str) -> None:
         """Connections between two machines end at once, and both ends know."""
         self.trace.note("network", f"resets connections between {a} and {b}")
         self.world.network.reset(a, b)
-
-    def mend(self, a: str, b: str) -> None:
-        self.trace.note("network", f"is whole again between {a} and {b}")
-        self.world.network.links.mend(a, b)
 
     def heal(self) -> None:
         self.trace.note("network", "is whole again")
@@ -169,6 +208,14 @@ class System:
             for status in self.pod_statuses()
             if status.generation == generation
             for shard in status.shards
+        )
+
+    def sessions_connected(self, generation: int) -> int:
+        """In truth, as Discord sees it."""
+        held_by = self.discord.held_by
+        return sum(
+            session.connection is not None and f"-g{generation}-" in held_by.get(session.id, "")
+            for session in self.discord.gateway.sessions.all()
         )
 
     def at_rest(self, *, generation: int, shards: int) -> bool:
@@ -251,7 +298,7 @@ def run_story(story: Story, *, seed: int, settings: Settings = SIMULATED) -> Out
 
     async def run(world: World) -> Outcome:
         system = System(world, settings=settings)
-        _hear_lost_exceptions(system.trace)
+        hear_lost_exceptions(system.trace)
         nodes = asyncio.create_task(system.nodes.run(), name="nodes")
         with system.trace.hears("gateway_operator", who="operator"):
             try:
@@ -286,7 +333,7 @@ def run_story(story: Story, *, seed: int, settings: Settings = SIMULATED) -> Out
     return run_world(run, seed=seed)
 
 
-def _hear_lost_exceptions(trace: Trace) -> None:
+def hear_lost_exceptions(trace: Trace) -> None:
     """What a task or a callback raised and nobody took: known at once, not only at the end of the run."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()

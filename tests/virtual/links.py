@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 
@@ -20,8 +20,8 @@ class Links:
         self.delay = delay
         """Shortest and longest delay of one message in seconds; a pair of machines may have its own."""
         self._own_delay: dict[frozenset[str], tuple[float, float]] = {}
-        self._cut: set[frozenset[str]] = set()
-        self._alone: set[str] = set()
+        self._cut: Counter[frozenset[str]] = Counter()
+        self._alone: Counter[str] = Counter()
         self._stalled: list[Callable[[], None]] = []
 
     def draw_delay(self, a: str, b: str) -> float:
@@ -30,12 +30,28 @@ class Links:
     def set_delay(self, a: str, b: str, delay: tuple[float, float]) -> None:
         self._own_delay[frozenset((a, b))] = delay
 
+    def reset_delay(self, a: str, b: str) -> None:
+        """The usual delay again."""
+        self._own_delay.pop(frozenset((a, b)), None)
+
     def cut(self, a: str, b: str) -> None:
-        self._cut.add(frozenset((a, b)))
+        """Cut a link, until it is mended as often as it was cut."""
+        self._cut[frozenset((a, b))] += 1
 
     def isolate(self, node: str) -> None:
-        """Cut *node* off from everybody."""
-        self._alone.add(node)
+        """Cut *node* off from everybody, until it is rejoined as often."""
+        self._alone[node] += 1
+
+    def mend(self, a: str, b: str) -> None:
+        """Undo one cut; nothing if :meth:`heal` has."""
+        link = frozenset((a, b))
+        self._cut[link] = max(0, self._cut[link] - 1)
+        self._go_on()
+
+    def rejoin(self, node: str) -> None:
+        """Undo one isolation."""
+        self._alone[node] = max(0, self._alone[node] - 1)
+        self._go_on()
 
     def heal(self) -> None:
         """Undo every cut; what waited goes on its way, in the order in which it began to wait."""
@@ -49,13 +65,8 @@ class Links:
         for go_on in stalled:
             go_on()
 
-    def mend(self, a: str, b: str) -> None:
-        """Undo one cut."""
-        self._cut.discard(frozenset((a, b)))
-        self._go_on()
-
     def passable(self, a: str, b: str) -> bool:
-        return a == b or not (frozenset((a, b)) in self._cut or a in self._alone or b in self._alone)
+        return a == b or not (self._cut[frozenset((a, b))] or self._alone[a] or self._alone[b])
 
     def when_healed(self, go_on: Callable[[], None]) -> None:
         self._stalled.append(go_on)

@@ -8,10 +8,9 @@ process has ended.
 from __future__ import annotations
 
 import base64
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from gateway_operator.cluster.port import (
     KINDS,
@@ -26,6 +25,8 @@ from gateway_operator.cluster.port import (
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
+_Json = TypeVar("_Json")
+_CONTAINERS = frozenset({dict, list})
 
 
 class ObjectStorage(Protocol):
@@ -59,7 +60,7 @@ class ObjectStore:
         self._listeners.append(listener)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        return copy.deepcopy(self._objects.get((kind.kind, namespace, name)))
+        return _copy(self._objects.get((kind.kind, namespace, name)))
 
     def select(self, kind: Kind, namespace: str | None, labels: Mapping[str, str]) -> list[Manifest]:
         """Objects of *kind* with *labels*, by namespace and name."""
@@ -70,7 +71,7 @@ class ObjectStore:
             and namespace in (None, object_namespace)
             and labels.items() <= (manifest["metadata"].get("labels") or {}).items()
         ]
-        return copy.deepcopy(found)
+        return _copy(found)
 
     def create(self, manifest: Manifest) -> Manifest:
         """Raises :class:`AlreadyExistsError`."""
@@ -101,7 +102,7 @@ class ObjectStore:
             del metadata["annotations"]
         merged = {**wanted, "metadata": metadata}
         if "status" in present and "status" not in wanted:
-            merged["status"] = copy.deepcopy(present["status"])
+            merged["status"] = _copy(present["status"])
         return self._write_if_changed(present, merged)
 
     def replace(self, manifest: Manifest) -> Manifest:
@@ -121,7 +122,7 @@ class ObjectStore:
         present = self._objects.get((kind.kind, namespace, name))
         if present is None:
             return None
-        edited = copy.deepcopy(present)
+        edited = _copy(present)
         edit(edited)
         return self._write_if_changed(present, edited)
 
@@ -161,8 +162,8 @@ class ObjectStore:
 
     def _write_if_changed(self, present: Manifest, wanted: Manifest) -> Manifest:
         if wanted == present:
-            return copy.deepcopy(present)
-        changed = copy.deepcopy(wanted)
+            return _copy(present)
+        changed = _copy(wanted)
         if changed.get("spec") != present.get("spec"):
             changed["metadata"]["generation"] = present["metadata"].get("generation", 0) + 1
         return self._write(changed)
@@ -174,16 +175,29 @@ class ObjectStore:
             self._storage.save(manifest)
         self._objects[_key(manifest)] = manifest
         self._tell(manifest)
-        return copy.deepcopy(manifest)
+        return _copy(manifest)
 
     def _tell(self, manifest: Manifest) -> None:
         for listener in self._listeners:
-            listener(copy.deepcopy(manifest))
+            listener(_copy(manifest))
 
 
 def timestamp(unix: float) -> str:
     """Kubernetes' spelling of a time, in whole seconds."""
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _copy(value: _Json) -> _Json:
+    """A copy of what JSON can say; several times as fast as ``copy.deepcopy``, which has to care for more."""
+    return cast(_Json, _copied(value))
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _copied(content) if type(content) in _CONTAINERS else content for name, content in value.items()}
+    if type(value) is list:
+        return [_copied(content) if type(content) in _CONTAINERS else content for content in value]
+    return value
 
 
 def _key(manifest: Manifest) -> Key:
@@ -192,7 +206,7 @@ def _key(manifest: Manifest) -> Key:
 
 def _normalised(manifest: Manifest) -> Manifest:
     """A copy as the API server would store it: a Secret's ``stringData`` becomes ``data``."""
-    fresh = copy.deepcopy(manifest)
+    fresh = _copy(manifest)
     if fresh["kind"] == SECRET.kind and "stringData" in fresh:
         plain = fresh.pop("stringData") or {}
         encoded = {name: base64.b64encode(str(value).encode()).decode() for name, value in plain.items()}

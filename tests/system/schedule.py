@@ -1,0 +1,334 @@
+"""What happens in one simulated run, drawn from a seed: a world, and steps that befall it. Pure data.
+
+A step says when it strikes, what it does, for how long, and which number its own choices (which pod, which link) are
+drawn from when it strikes. So no step depends on another one having been drawn, and any of them may be left out: that
+is how a failing run shrinks to a short one. A schedule is written down as JSON and read back.
+
+Steps of one *resource* never overlap (an operator is dead or alive, the receiver behaves in one way); all others do.
+Left out is what may cost events by what is promised, but for *frail* worlds, in which Discord ends sessions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+Anchor = Literal["load", "begun", "committed"]
+"""What a step's time counts from: the load beginning, a record that names a target, one that makes it active."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happens."""
+
+    act: str
+    """A name of ``system.strikes.ACTS``."""
+    at: float
+    """Seconds after the anchor."""
+    after: Anchor = "load"
+    seconds: float = 0.0
+    """How long it lasts; 0 for what is done in a moment."""
+    draw: int = 0
+    """What its own choices are drawn from."""
+    options: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
+        options = "".join(f" {name}={value}" for name, value in self.options.items())
+        return f"{self.act}{options} {self.at:.1f} s after {self.after}{lasts} (draw {self.draw})"
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """The world that it happens in."""
+
+    shards: int = 4
+    per_worker: int = 2
+    workers_per_pod: int = 1
+    rate: float = 40.0
+    """Events per second."""
+    guilds: int = 32
+    delay_milliseconds: int = 300
+    """Most that Discord delays an event, by session."""
+    by_guild: bool = False
+    """Discord keeps order within a guild only."""
+    shuffle_keys: bool = False
+    compression: str = "zstd-stream"
+    max_concurrency: int = 16
+    ordering: str = "shard"
+    lanes: int = 4
+    exclude: bool = False
+    """The bot does not want TYPING_START."""
+    skew_seconds: float = 0.1
+    """Machines' clocks differ by at most twice this."""
+    remembers: bool = True
+    """Discord replays any number of events; else as many as it is known to."""
+    frail: bool = False
+    """Discord ends sessions now and then, so that events may be lost by what is promised."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    seed: int
+    setting: Setting
+    steps: tuple[Step, ...]
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether sessions may be given up: what a deleted pod leaves of them with others may not get there, or back.
+        What is lost must then have been those sessions'."""
+        acts = {step.act for step in self.steps}
+        return self.setting.frail or bool(acts & DELETES_PODS and acts & KEEPS_CHECKPOINTS_FROM_OTHERS)
+
+    @property
+    def delays_identifies(self) -> bool:
+        """Whether an IDENTIFY may be under way for long: the gate knows when it was sent, not when Discord got it."""
+        return any(step.act == "isolate" or step.options.get("silent") for step in self.steps)
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Schedule:
+        return msgspec.structs.replace(self, steps=steps)
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def decode_schedule(data: bytes) -> Schedule:
+    """Raises ``msgspec.DecodeError``."""
+    return msgspec.json.decode(data, type=Schedule)
+
+
+# --- What may be drawn ------------------------------------------------------------------------------------------------
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of step."""
+
+    act: str
+    weight: int
+    lasts: tuple[float, float] | None = None
+    resource: str | None = None
+    options: Callable[[random.Random], dict[str, Any]] = lambda chance: {}
+    frail: bool = False
+    """Only where sessions may be lost."""
+    forgetful: bool = True
+    """Also where Discord's replay buffer is short."""
+
+
+def _one_of(name: str, *values: object) -> Callable[[random.Random], dict[str, Any]]:
+    return lambda chance: {name: chance.choice(values)}
+
+
+def _bot_fails(chance: random.Random) -> dict[str, Any]:
+    return chance.choice(
+        [
+            *({"status": status} for status in (404, 408, 429, 500, 502, 503)),
+            *({"delay": milliseconds} for milliseconds in (50, 300, 2_000, 12_000)),
+            {"hang": True},
+            {"status": 429, "retry_after": chance.choice([1, 5])},
+        ]
+    )
+
+
+KINDS: Final = (
+    # the parts
+    Kind(act="kill_pod", weight=10, resource="pod"),
+    Kind(act="kill_worker", weight=8),
+    Kind(act="kill_operator", weight=8, lasts=(0.5, 30), resource="operator"),
+    Kind(act="delete_pod", weight=4, forgetful=False),
+    # the network
+    Kind(act="cut", weight=10, lasts=(0.5, 25), forgetful=False),
+    Kind(
+        act="cut_from_discord",
+        weight=6,
+        lasts=(3, 40),
+        options=_one_of("silent", False, True),
+        forgetful=False,
+    ),
+    Kind(act="isolate", weight=6, lasts=(0.5, 25), forgetful=False),
+    Kind(act="slow_link", weight=6, lasts=(2, 25), options=_one_of("delay", 0.2, 1.0, 3.0), forgetful=False),
+    Kind(
+        act="lossy_network",
+        weight=5,
+        lasts=(2, 20),
+        resource="network",
+        options=lambda chance: {"refuse": chance.choice([0.05, 0.3]), "lose": chance.choice([0.0, 0.05, 0.2])},
+    ),
+    Kind(act="reset_connections", weight=4),
+    # the bot
+    Kind(act="bot_away", weight=8, lasts=(0.5, 40), resource="bot"),
+    Kind(act="bot_fails", weight=10, lasts=(1, 25), resource="bot", options=_bot_fails),
+    # the API server
+    Kind(act="api_refuses", weight=5, lasts=(1, 25), resource="api", options=_one_of("share", 0.1, 0.5, 1.0)),
+    Kind(act="api_loses_answers", weight=5, lasts=(1, 25), resource="api", options=_one_of("share", 0.1, 0.5)),
+    Kind(act="slow_api", weight=5, lasts=(2, 25), resource="api", options=_one_of("delay", 0.5, 3.0, 8.0)),
+    # disks and clocks
+    Kind(act="full_disk", weight=6, lasts=(0.5, 20), resource="disk", forgetful=False),
+    Kind(act="unreadable_disk", weight=2, lasts=(0.5, 8), resource="disk", forgetful=False),
+    Kind(act="clock_step", weight=4, options=_one_of("seconds", -2.0, -0.5, 0.5, 2.0)),
+    # Discord
+    Kind(act="discord_closes", weight=8, options=_one_of("code", 1000, 1001, 4000, 4001, 4002, 4005, 4008)),
+    Kind(act="discord_reconnects", weight=6, options=_one_of("seconds", 0.0, 2.0)),
+    Kind(act="discord_drops", weight=5),
+    Kind(act="discord_invalidates", weight=6, options=lambda chance: {"resumable": True}),
+    Kind(act="discord_asks_for_heartbeats", weight=2),
+    Kind(act="discord_stalls", weight=5, lasts=(0.3, 4)),
+    Kind(
+        act="discord_window",
+        weight=12,
+        lasts=(3, 20),
+        options=_one_of(
+            "window",
+            "refuseConnections",
+            "reconnectInsteadOfHello",
+            "resetResumes",
+            "delayReady",
+            "dropHeartbeatAcks",
+            "delayHeartbeatAcks",
+            "api",
+            "apiHang",
+        ),
+        forgetful=False,
+    ),
+    Kind(act="burst", weight=4, lasts=(1, 6), resource="load", options=_one_of("times", 3, 8), forgetful=False),
+    Kind(act="guilds_come_and_go", weight=4),
+    Kind(act="guild_outage", weight=3, lasts=(2, 15), resource="guilds"),
+    # frail worlds
+    Kind(act="discord_closes", weight=10, options=_one_of("code", 4003, 4007, 4009), frail=True),
+    Kind(act="discord_invalidates", weight=12, options=lambda chance: {"resumable": False}, frail=True),
+    Kind(act="discord_kills_sessions", weight=8, frail=True),
+    Kind(act="lose_pod", weight=6, frail=True),
+    Kind(act="power_cut", weight=6, frail=True),
+)
+
+PLOTS: Final = frozenset({"reshard", "reshard_again", "change_of_mind", "grow", "rollout", "reconfigure", "pause"})
+"""What people do, or growth; the other acts are faults."""
+ALL_ACTS: Final = PLOTS | {kind.act for kind in KINDS}
+DELETES_PODS: Final = frozenset({"delete_pod", "rollout", "lose_pod"})
+KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
+    {
+        *(
+            "kill_pod",
+            "kill_worker",
+            "kill_operator",
+            "cut",
+            "cut_from_discord",
+            "isolate",
+            "slow_link",
+            "lossy_network",
+        ),
+        *("full_disk", "unreadable_disk", "lose_pod", "power_cut", "discord_window", "delete_pod"),
+        # for a minute after a handover a worker leaves no checkpoint
+        *("reshard", "reshard_again", "change_of_mind", "grow"),
+    }
+)
+LARGEST: Final = 8
+"""Most shards of a generation."""
+
+
+def draw_schedule(seed: int) -> Schedule:
+    """The schedule of *seed*: always the same."""
+    chance = random.Random(f"schedule/{seed}")
+    kind_of_world = chance.choices(["steady", "forgetful", "frail"], weights=[6, 2, 2])[0]
+    setting = _draw_setting(chance, kind_of_world)
+    steps = _draw_plot(chance, setting)
+    kinds = [
+        kind for kind in KINDS if (kind.frail <= setting.frail) and (kind.forgetful or kind_of_world != "forgetful")
+    ]
+    busy: dict[str, list[tuple[float, float]]] = {}
+    begins = any(step.act in ("reshard", "reshard_again", "change_of_mind", "grow") for step in steps)
+    for _ in range(chance.randrange(2, 9)):
+        step = _draw_fault(chance, kinds, begins=begins)
+        resource = next(kind.resource for kind in kinds if kind.act == step.act)
+        if resource == "pod" and setting.remembers:
+            resource = None  # only where Discord forgets, a second kill of a pod is one too many
+        if resource is None or _is_free(busy.setdefault(resource, []), step):
+            steps.append(step)
+    return Schedule(seed=seed, setting=setting, steps=tuple(sorted(steps, key=lambda step: (step.after, step.at))))
+
+
+def _draw_setting(chance: random.Random, world: str) -> Setting:
+    shards = chance.choice([2, 2, 4, 4, 6])
+    per_worker = chance.choice([1, 2]) if shards < 6 else 2
+    return Setting(
+        shards=shards,
+        per_worker=per_worker,
+        workers_per_pod=2 if per_worker == 1 else chance.choice([1, 2]),
+        rate=15.0 if world == "forgetful" else chance.choice([25.0, 40.0]),
+        guilds=chance.choice([12, 32]),
+        delay_milliseconds=chance.choice([0, 100, 300, 500]),
+        by_guild=chance.random() < 0.3,
+        shuffle_keys=chance.random() < 0.2,
+        compression=chance.choice(["zstd-stream", "zstd-stream", "zlib-stream", "none", "payload"]),
+        max_concurrency=chance.choice([1, 2, 16, 16]),
+        ordering=chance.choice(["shard", "guild"]),
+        lanes=chance.choice([1, 2, 4]),
+        exclude=chance.random() < 0.3,
+        skew_seconds=chance.choice([0.0, 0.1, 0.1, 1.0]),
+        remembers=world != "forgetful",
+        frail=world == "frail",
+    )
+
+
+def _draw_plot(chance: random.Random, setting: Setting) -> list[Step]:
+    """What a person does, or growth: at most a few things, one after the other."""
+    others = [count for count in (1, 2, 3, 4, 6, LARGEST) if count != setting.shards]
+    plots: Mapping[str, Callable[[], list[Step]]] = {
+        "a reshard": lambda: [Step(act="reshard", at=chance.uniform(0, 15), options={"count": chance.choice(others)})],
+        "the same count": lambda: [Step(act="reshard_again", at=chance.uniform(0, 15))],
+        "a change of mind": lambda: [
+            Step(
+                act="change_of_mind",
+                at=chance.uniform(0, 10),
+                seconds=chance.uniform(0.1, 25),
+                options={"count": chance.choice(others), "then": chance.choice([setting.shards, *others])},
+            )
+        ],
+        "two reshards": lambda: [
+            Step(act="reshard", at=chance.uniform(0, 10), options={"count": chance.choice(others)}),
+            Step(act="reshard", at=chance.uniform(30, 70), options={"count": chance.choice([setting.shards, *others])}),
+        ],
+        "a rollout": lambda: [Step(act="rollout", at=chance.uniform(3, 15))],
+        "a rollout and a reshard": lambda: [
+            Step(act="rollout", at=chance.uniform(3, 15)),
+            Step(act="reshard", at=chance.uniform(3, 30), options={"count": chance.choice(others)}),
+        ],
+        "growth": lambda: [Step(act="grow", at=chance.uniform(0, 10))],
+        "another way to the bot": lambda: [
+            Step(
+                act="reconfigure",
+                at=chance.uniform(0, 20),
+                options={"lanes": chance.choice([1, 2, 3, 8]), "ordering": chance.choice(["shard", "guild"])},
+            )
+        ],
+        "nothing": list,
+    }
+    steps = plots[chance.choices(list(plots), weights=[10, 3, 4, 2, 4, 2, 3, 2, 2])[0]]()
+    if chance.random() < 0.15:
+        steps.append(Step(act="pause", at=chance.uniform(0, 20), seconds=chance.uniform(1, 25)))
+    return steps
+
+
+def _draw_fault(chance: random.Random, kinds: list[Kind], *, begins: bool) -> Step:
+    kind = chance.choices(kinds, weights=[kind.weight for kind in kinds])[0]
+    anchors: list[Anchor] = ["load", "load", "begun", "committed"] if begins else ["load"]
+    after = chance.choice(anchors)
+    latest = {"load": 45.0, "begun": 15.0, "committed": chance.choice([0.3, 1.0, 4.0])}[after]
+    return Step(
+        act=kind.act,
+        at=round(chance.uniform(0, latest), 3),
+        after=after,
+        seconds=0.0 if kind.lasts is None else round(chance.uniform(*kind.lasts), 3),
+        draw=chance.randrange(1_000_000),
+        options=kind.options(chance),
+    )
+
+
+def _is_free(taken: list[tuple[float, float]], step: Step) -> bool:
+    """Whether *step* fits between those of its resource; one that waits for an anchor has it for itself."""
+    begin, end = step.at, step.at + step.seconds
+    if step.after != "load" or not step.seconds:
+        begin, end = float("-inf"), float("inf")
+    if any(begin <= other_end and other_begin <= end for other_begin, other_end in taken):
+        return False
+    taken.append((begin, end))
+    return True

@@ -1,0 +1,168 @@
+"""Promises that are judged when a simulated run is over, by Discord's ground truth and the bot's receipts."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from system.promises import unexplained_duplicates
+
+from discord_simulator.receipts import Received
+from discord_simulator.truth import SessionTruth, Truth
+from discord_simulator.verdict import judge
+
+_GENERATION = re.compile(r"-g(\d+)-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    truth: Truth
+    received: Received
+    held_by: Mapping[str, str]
+    """By session, the pod that identified it."""
+    active_since: Sequence[tuple[int, int]]
+    """Generations and when each became the active one, in unix milliseconds."""
+    tolerant: bool
+    """Sessions may have been given up, and their events lost."""
+    by_shard: bool
+    """The order of a session is kept, not only that of a guild."""
+    without: frozenset[str]
+    """Names that the bot does not want."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What a run came to."""
+
+    sent: int
+    delivered: int
+    lost: int
+    redelivered: int
+    marked: int
+
+
+def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
+    """What was counted, and the promises that were broken."""
+    truth, received = evidence.truth, evidence.received
+    verdict = judge(truth, received, without=evidence.without)
+    sessions = _Sessions(evidence)
+    broken = [*sessions.broken()]
+    lost = verdict.lost
+    if lost:
+        owed = list(_owed(evidence, sessions)) if evidence.tolerant else verdict.lost_examples
+        if owed:
+            broken.append(f"nothing is lost: {lost} events are, such as {owed[0]}")
+    if copies := unexplained_duplicates(truth, received):
+        broken.append(f"nothing comes twice: {len(copies)} events did, such as {copies[0]}")
+    if verdict.stream_violations:
+        broken.append(f"order in a guild: {verdict.stream_violations} times not, such as {verdict.order_examples[0]}")
+    if evidence.by_shard:
+        first = judge(
+            truth, received, include=lambda session: sessions.generation(session) == 1, without=evidence.without
+        )
+        if first.lane_violations:
+            broken.append(f"order in a session: {first.lane_violations} times not, such as {first.order_examples[0]}")
+    broken.extend(_generations_go_back(evidence))
+    numbers = Numbers(
+        sent=verdict.sent,
+        delivered=verdict.delivered,
+        lost=lost,
+        redelivered=verdict.redelivered,
+        marked=len(received.marked),
+    )
+    return numbers, broken
+
+
+class _Sessions:
+    """What became of sessions."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._committed = dict(evidence.active_since)
+        latest: dict[tuple[int, int], SessionTruth] = {}
+        self.given_up: set[str] = set()
+        """Ended by Discord, or replaced by another one."""
+        self._replaced: list[tuple[SessionTruth, SessionTruth]] = []
+        for session in evidence.truth.sessions:
+            key = (self.generation(session), session.shard)
+            before = latest.get(key)
+            if before is not None:
+                self.given_up.add(before.id)
+                self._replaced.append((before, session))
+            latest[key] = session
+            if session.end not in (None, "clientClose"):
+                self.given_up.add(session.id)
+
+    def generation(self, session: SessionTruth) -> int:
+        found = _GENERATION.search(self._evidence.held_by.get(session.id, ""))
+        return 0 if found is None else int(found[1])
+
+    def active_at(self, moment: int) -> int:
+        return max((number for number, since in self._evidence.active_since if since <= moment), default=0)
+
+    def broken(self) -> Iterator[str]:
+        for session in self._evidence.truth.sessions:
+            ended = session.ended_at
+            if session.end == "clientClose" and ended is not None and self.generation(session) == self.active_at(ended):
+                yield f"sessions live on: we ended session {session.id} of the active generation"
+                return
+        if self._evidence.tolerant:
+            return
+        for before, after in self._replaced:
+            since = self._committed.get(self.generation(after))
+            if since is not None and after.created_at > since:
+                yield (
+                    f"sessions live on: shard {after.shard} of generation {self.generation(after)} has another "
+                    f"session than before, which ended as {before.end}"
+                )
+                return
+
+
+def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
+    """Lost events that a session was sent whose loss nothing explains."""
+    truth, received = evidence.truth, evidence.received
+    seen: dict[int, list[tuple[SessionTruth, int]]] = defaultdict(list)
+    event_of: dict[tuple[str, int], int] = {}
+    for session in truth.sessions:
+        for sequence, event in zip(session.sequences, session.events, strict=True):
+            seen[event].append((session, sequence))
+            event_of[session.id, sequence] = event
+    delivered = {
+        event_of.get((received.sessions[index], sequence))
+        for index, sequence in zip(received.session, received.sequence, strict=True)
+    }
+    for event, copies in sorted(seen.items()):
+        column = event - truth.events.first
+        name = truth.names[truth.events.names[column]]
+        if event in delivered or name in evidence.without:
+            continue
+        if any(session.id in sessions.given_up for session, _ in copies):
+            continue
+        at = truth.since + truth.events.at[column]
+        if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
+            yield f"{name} made at {at}, seen as {[(session.id, sequence) for session, sequence in copies]}"
+
+
+def _generations_go_back(evidence: Evidence) -> Iterator[str]:
+    """Whether a generation delivered an event of a guild for the first time after a later one had delivered of it."""
+    truth, received = evidence.truth, evidence.received
+    stream_of = {
+        (session.id, sequence): truth.events.streams[event - truth.events.first]
+        for session in truth.sessions
+        for sequence, event in zip(session.sequences, session.events, strict=True)
+    }
+    latest: dict[int, int] = {}
+    seen: set[tuple[str, int]] = set()
+    for index, sequence, number in zip(received.session, received.sequence, received.generation, strict=True):
+        key = (received.sessions[index], sequence)
+        stream = stream_of.get(key)
+        if stream is None or key in seen:
+            continue
+        seen.add(key)
+        generation = int(received.generations[number] or 0)
+        if generation < latest.get(stream, 0):
+            yield f"one active generation: generation {generation} delivered after {latest[stream]} had: {key}"
+            return
+        latest[stream] = generation

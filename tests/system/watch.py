@@ -1,0 +1,105 @@
+"""Promises that are looked at while a simulated run goes on, so that it stops where one is broken."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from system.story import System
+
+from shard_runtime import contract
+
+LOOK_SECONDS: Final = 0.5
+MOST_TASKS: Final = 1500
+"""Of all parts together; a run of the largest layout has some hundred."""
+
+
+class BrokenError(Exception):
+    """A promise is broken; the text begins with its name."""
+
+
+class Watch:
+    """Looks at the parts and at Discord's counters; hears of every record."""
+
+    def __init__(self, system: System, *, pass_seconds: float, late_identifies: bool) -> None:
+        """*pass_seconds*: what the operator may take from looking at pods to writing what follows from it.
+
+        *late_identifies*: the network may hold an IDENTIFY up, so that Discord gets it too close to the next one.
+        """
+        self._late_identifies = late_identifies
+        self._system = system
+        self._pass_seconds = pass_seconds
+        self._rehearsed: dict[str, float] = {}
+        """When a pod was last seen to have rehearsed."""
+        self.begun = asyncio.Event()
+        self.committed = asyncio.Event()
+        self.active_since: list[tuple[int, int]] = []
+        """Generations and when (unix milliseconds) a record made each the active one."""
+        self.most_tasks = 0
+        self._known: list[contract.Record] = []
+
+    async def run(self) -> None:
+        """Raises :class:`BrokenError`."""
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        system = self._system
+        if system.trace.failures:
+            raise BrokenError(f"no part fails by itself: {system.trace.failures[0]}")
+        for record in system.records[len(self._known) :]:
+            self._on_record(record)
+        counters = system.discord.counters
+        if counters.bucket_violations and not self._late_identifies:
+            raise BrokenError(f"identify buckets: {counters.bucket_violations} IDENTIFYs came too early")
+        if counters.budget_overruns:
+            raise BrokenError("identify budget: overrun")
+        self._look_at_pods()
+        self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
+        if self.most_tasks > MOST_TASKS:
+            raise BrokenError(f"bounds: {self.most_tasks} tasks run")
+
+    def _look_at_pods(self) -> None:
+        for status in self._system.pod_statuses():
+            pod = f"{status.generation}/{status.pod}"
+            if status.handover is not None and status.handover.rehearsed:
+                self._rehearsed[pod] = self._system.world.clock.monotonic()
+
+    def hear(self, record: contract.Record) -> None:
+        """A record was just written; pods are seen as they were last asked, and do not know of it."""
+        self._look_at_pods()
+        if record.target is not None:
+            self.begun.set()
+        before = self._system.records[-2] if len(self._system.records) > 1 else None
+        if record.active is not None and (before is None or before.active != record.active):
+            self.active_since.append((record.active, self._system.world.clock.unix_milliseconds()))
+            if before is not None and before.active is not None:
+                self.committed.set()
+
+    def _on_record(self, record: contract.Record) -> None:
+        before = self._known[-1] if self._known else None
+        self._known.append(record)
+        if before is None:
+            return
+        told = f"{before} was followed by {record}"
+        if record.epoch <= before.epoch:
+            raise BrokenError(f"one truth: the epoch did not grow: {told}")
+        if record.active != before.active:
+            if record.active != before.target:
+                raise BrokenError(f"one active generation: what was no target became active: {told}")
+            if record.target is not None:
+                raise BrokenError(f"one active generation: a commit left a target: {told}")
+            self._check_rehearsed(record)
+        if record.target is not None and record.active is not None and record.target <= record.active:
+            raise BrokenError(f"one active generation: the target's number is used: {told}")
+        if record.active is not None and record.retired >= record.active:
+            raise BrokenError(f"one active generation: it is retired: {told}")
+
+    def _check_rehearsed(self, record: contract.Record) -> None:
+        since = self._system.world.clock.monotonic() - self._pass_seconds
+        generation = record.active or 0
+        pods = range(len(self._system.pods(generation)))
+        missing = [pod for pod in pods if self._rehearsed.get(f"{generation}/{pod}", float("-inf")) < since]
+        if missing:
+            raise BrokenError(f"rehearsal: the commit came although pods {missing} had not rehearsed")
