@@ -31,8 +31,14 @@ async def test_a_patch_reshards_under_load_and_a_restart_resumes(stage: Stage) -
     pids = [pod["pid"] for pod in gateway.pods()]
     assert await gateway.stop() == 0
     assert [start_time(pid) for pid in pids] == [None, None]
+    gateway.lines.clear()
     await gateway.start()
     await gateway.until(lambda: any("8/8 shards READY" in line for line in gateway.lines[-3:]))
+
+    async def all_resumed() -> bool:
+        return (await stage.counters())["resumesAccepted"] >= 8
+
+    await gateway.until(all_resumed)
     await stage.load(0)
     await gateway.until(stage.all_delivered)
     counters = await stage.counters()
