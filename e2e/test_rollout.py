@@ -12,14 +12,22 @@ from harness.outcome import TWO_PODS, assert_nothing_happened, begin
 from harness.scene import GATEWAY_LABEL, Scene
 
 RATE = 100
+SHARDS_OF_A_POD = TWO_PODS["perWorker"] * TWO_PODS["workersPerPod"]
 
 
 def wait_rolled_out(scene: Scene, before: dict[str, str]) -> None:
-    """Until every pod is another one and the rollout is over; asserts that never two were away at once."""
+    """Until every pod is another one and the rollout is over; asserts that never two were away at once.
+
+    What counts is whether the sessions are back, and Discord knows: the condition Ready of a pod is as old as the
+    kubelet's last probe.
+    """
 
     def seen() -> bool:
-        assert len(scene.ready_pods()) >= len(before) - 1
-        now = scene.pod_uids()
+        pods = scene.runtime_pods()
+        now = {name: str(pod["metadata"]["uid"]) for name, pod in pods.items()}
+        stay = [name for name in now if "deletionTimestamp" not in pods[name]["metadata"]]
+        begun = sum(1 for name, uid in before.items() if now.get(name) != uid or name not in stay)
+        assert scene.resumes() >= SHARDS_OF_A_POD * (begun - 1), "deleted before the last one's sessions were back"
         others = set(now) == set(before) and not set(now.values()) & set(before.values())
         return others and "rollout" not in scene.status()
 

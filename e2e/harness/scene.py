@@ -141,14 +141,6 @@ class Scene:
         """UIDs of the pods that hold shards, by name."""
         return {name: str(pod["metadata"]["uid"]) for name, pod in self.runtime_pods().items()}
 
-    def ready_pods(self) -> set[str]:
-        """Names of those that are Ready."""
-        return {
-            name
-            for name, pod in self.runtime_pods().items()
-            if any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
-        }
-
     # --- Discord and the bot ------------------------------------------------------------------------------------------
 
     def load(self, rate: float) -> None:
