@@ -27,8 +27,8 @@ async def test_a_patch_reshards_under_load_and_a_restart_resumes(stage: Stage) -
     (shown,) = json.loads(output)["gateways"]
     assert shown["status"]["history"][0]["outcome"] == "Completed"
 
-    # What Discord sends while nobody is connected is replayed to the sessions of the next run. The busiest shard's share
-    # has to fit into Discord's buffer, also where the two runs are many seconds apart.
+    # What Discord sends while nobody is connected is replayed to the sessions of the next run. The share of the busiest
+    # shard has to fit into Discord's buffer, also where the two runs are many seconds apart.
     await stage.load(30)
     pids = [pod["pid"] for pod in gateway.pods()]
     assert await gateway.stop() == 0
