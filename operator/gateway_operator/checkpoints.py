@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway_operator.pod_calls import answer, bearer_of, problem, stranger
 from gateway_operator.ports import Clock
-from shard_runtime.contract import Checkpoint, CheckpointBook, Problem, Wire, decode, encode
+from shard_runtime.contract import Checkpoint, CheckpointBook, decode
 
 GatewayKey = tuple[str, str]
 
@@ -46,34 +47,25 @@ class CheckpointRoutes:
     async def _put(self, request: web.Request) -> web.Response:
         gateway = self._gateway(request)
         if gateway is None:
-            return self._refused()
+            return stranger(beginning=self._beginning())
         try:
             checkpoint = decode(await request.read(), Checkpoint)
         except msgspec.DecodeError as error:
-            return _answer(400, Problem(error=f"The request is not a Checkpoint: {error}."))
+            return problem(400, f"The request is not a Checkpoint: {error}.")
         if len(checkpoint.sessions) > MOST_SHARDS:
-            return _answer(413, Problem(error=f"A checkpoint has at most {MOST_SHARDS} sessions."))
+            return problem(413, f"A checkpoint has at most {MOST_SHARDS} sessions.")
         self._books[gateway].put(self._clock.monotonic(), checkpoint)
         return web.Response(status=204)
 
     async def _get(self, request: web.Request) -> web.Response:
         gateway = self._gateway(request)
         if gateway is None:
-            return self._refused()
+            return stranger(beginning=self._beginning())
         generation, pod, found = request.match_info["generation"], request.match_info["pod"], None
         if gateway in self._books and generation.isdecimal() and pod.isdecimal():
             found = self._books[gateway].get(self._clock.monotonic(), int(generation), int(pod))
-        return _answer(404, Problem(error="Nothing is kept of that pod.")) if found is None else _answer(200, found)
+        return problem(404, "Nothing is kept of that pod.") if found is None else answer(200, found)
 
     def _gateway(self, request: web.Request) -> GatewayKey | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self._authenticated(token.strip()) if scheme.lower() == "bearer" else None
-
-    def _refused(self) -> web.Response:
-        if self._beginning():
-            return _answer(503, Problem(error="The operator has just begun and does not know the gateway yet."))
-        return _answer(401, Problem(error="The bearer token is missing or wrong."))
-
-
-def _answer(status: int, message: Wire) -> web.Response:
-    return web.Response(status=status, body=encode(message), content_type="application/json")
+        token = bearer_of(request)
+        return self._authenticated(token) if token else None

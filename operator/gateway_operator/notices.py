@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
-from shard_runtime.contract import Notice, Problem, decode, encode
+from gateway_operator.pod_calls import bearer_of, problem, stranger
+from shard_runtime.contract import Notice, decode
 
 GatewayKey = tuple[str, str]
 
@@ -32,19 +33,13 @@ class NoticeRoutes:
         return [web.post("/v1/notices", self._take)]
 
     async def _take(self, request: web.Request) -> web.Response:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        gateway = self._authenticated(token.strip()) if scheme.lower() == "bearer" else None
+        token = bearer_of(request)
+        gateway = self._authenticated(token) if token else None
         if gateway is None:
-            if self._beginning():
-                return _problem(503, "The operator has just begun and does not know the gateway yet.")
-            return _problem(401, "The bearer token is missing or wrong.")
+            return stranger(beginning=self._beginning())
         try:
             decode(await request.read(), Notice)
         except msgspec.DecodeError as error:
-            return _problem(400, f"The request is not a Notice: {error}.")
+            return problem(400, f"The request is not a Notice: {error}.")
         self._wake(*gateway)
         return web.Response(status=204)
-
-
-def _problem(status: int, sentence: str) -> web.Response:
-    return web.Response(status=status, body=encode(Problem(error=sentence)), content_type="application/json")

@@ -9,18 +9,17 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway_operator import pod_calls
 from gateway_operator.identify.asks import Answer, Ask, Refused
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.shared import PATH, REMOTE, SharedGate, SharedRequest, SharedResult, asked
+from gateway_operator.pod_calls import bearer_of, problem, stranger
 from shard_runtime.contract import (
     PermitOutcome,
     PermitRequest,
     PermitResult,
     PermitWait,
-    Problem,
-    Wire,
     decode,
-    encode,
 )
 
 NO_GATE_HERE: Final = (
@@ -55,13 +54,13 @@ class GateRoutes:
             wish = decode(await request.read(), PermitRequest)
         except msgspec.DecodeError as error:
             if client is None:
-                return _unauthorized()
-            return _answer(400, Problem(error=f"The request is not a PermitRequest: {error}."))
+                return stranger(beginning=False)
+            return problem(400, f"The request is not a PermitRequest: {error}.")
         if client is None:
             unknown_yet = self._clients.may_be_unknown_yet(wish.namespace, wish.gateway)
-            return _beginning() if unknown_yet else _unauthorized()
+            return stranger(beginning=unknown_yet)
         if (wish.namespace, wish.gateway) != (client.namespace, client.gateway):
-            return _answer(401, Problem(error="The bearer token is another gateway's."))
+            return problem(401, "The bearer token is another gateway's.")
         ask = self._clients.admit(client, wish)
         answer = await self._ask(client, ask) if isinstance(ask, Ask) else ask
         if self._clients.answered(client, answer):
@@ -78,11 +77,11 @@ class GateRoutes:
     async def _result(self, request: web.Request) -> web.Response:
         client = self._authenticated(request)
         if client is None:
-            return _beginning() if self._clients.beginning else _unauthorized()
+            return stranger(beginning=self._clients.beginning)
         try:
             result = decode(await request.read(), PermitResult)
         except msgspec.DecodeError as error:
-            return _answer(400, Problem(error=f"The request is not a PermitResult: {error}."))
+            return problem(400, f"The request is not a PermitResult: {error}.")
         if self._clients.result(client, request.match_info["id"], result):
             self._on_refused(client.namespace, client.gateway)
         if client.gate_url is not None and self._shared is not None:
@@ -96,61 +95,44 @@ class GateRoutes:
                 gateway_uid=client.uid,
             )
             if not told:
-                return _answer(503, Problem(error="The shared identify gate does not answer; tell it again."))
+                return problem(503, "The shared identify gate does not answer; tell it again.")
         return web.Response(status=204)
 
     # --- Asked by other operators ------------------------------------------------------------------------------------
 
     async def _shared_request(self, request: web.Request) -> web.Response:
-        client = self._clients.sharing(_bearer(request))
+        client = self._clients.sharing(bearer_of(request))
         if client is None:
             return self._no_gate_here()
         try:
             wish = decode(await request.read(), SharedRequest)
         except msgspec.DecodeError as error:
-            return _answer(400, Problem(error=f"The request is not a SharedRequest: {error}."))
+            return problem(400, f"The request is not a SharedRequest: {error}.")
         ask = self._clients.admit_shared(client, lambda application: asked(wish, application))
         return _of(self._clients.ask(ask) if isinstance(ask, Ask) else ask)
 
     async def _shared_result(self, request: web.Request) -> web.Response:
-        if self._clients.sharing(_bearer(request)) is None:
+        if self._clients.sharing(bearer_of(request)) is None:
             return self._no_gate_here()
         try:
             told = decode(await request.read(), SharedResult)
         except msgspec.DecodeError as error:
-            return _answer(400, Problem(error=f"The request is not a SharedResult: {error}."))
+            return problem(400, f"The request is not a SharedResult: {error}.")
         self._clients.result_of(request.match_info["id"], told.result, REMOTE, told.gateway_uid)
         return web.Response(status=204)
 
     def _no_gate_here(self) -> web.Response:
-        return _beginning() if self._clients.beginning else _answer(401, Problem(error=NO_GATE_HERE))
+        return stranger(beginning=True) if self._clients.beginning else problem(401, NO_GATE_HERE)
 
     def _authenticated(self, request: web.Request) -> GateClient | None:
-        bearer = _bearer(request)
+        bearer = bearer_of(request)
         return self._clients.authenticated(bearer) if bearer else None
-
-
-def _bearer(request: web.Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _of(answer: Answer) -> web.Response:
     if isinstance(answer, Refused):
-        return _answer(409, Problem(error=answer.reason))
+        return problem(409, answer.reason)
     if isinstance(answer, PermitWait):
         seconds = max(1, -(-answer.retry_after_milliseconds // 1000))
-        return _answer(429, answer, {"retry-after": str(seconds)})
-    return _answer(200, answer)
-
-
-def _beginning() -> web.Response:
-    return _answer(503, Problem(error="The operator has just begun and does not know the gateway yet."))
-
-
-def _unauthorized() -> web.Response:
-    return _answer(401, Problem(error="The bearer token is missing or wrong."))
-
-
-def _answer(status: int, message: Wire, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, body=encode(message), content_type="application/json", headers=headers)
+        return pod_calls.answer(429, answer, {"retry-after": str(seconds)})
+    return pod_calls.answer(200, answer)
