@@ -16,6 +16,7 @@ import msgspec
 
 from shard_runtime import contract
 from shard_runtime.ports import Clock, Network, NetworkError
+from shard_runtime.saved_sessions import saved_session, session_checkpoint
 from shard_runtime.shard_ports import SavedSession
 from shard_runtime.siblings import SiblingError, Siblings
 
@@ -57,7 +58,7 @@ class Checkpoints:
             pod=self._pod,
             pod_uid=self._pod_uid,
             made_at=self._clock.unix_milliseconds(),
-            sessions=[_checkpoint(shard, session) for shard, session in sessions.items()],
+            sessions=[session_checkpoint(shard, session) for shard, session in sessions.items()],
         )
         body = contract.encode(checkpoint)
         answers = await self._ask_all(lambda url: self._call("POST", f"{url}/v1/checkpoints", body))
@@ -76,7 +77,7 @@ class Checkpoints:
                 continue
             for session in checkpoint.sessions:
                 if session.shard not in found or found[session.shard][0] < checkpoint.made_at:
-                    found[session.shard] = checkpoint.made_at, _saved(session)
+                    found[session.shard] = checkpoint.made_at, saved_session(session)
         wanted = frozenset(shards)
         recalled = {shard: session for shard, (_, session) in sorted(found.items()) if shard in wanted}
         if recalled:
@@ -116,28 +117,3 @@ def _decoded(body: bytes) -> contract.Checkpoint | None:
         return contract.decode(body, contract.Checkpoint)
     except msgspec.DecodeError:
         return None
-
-
-def _checkpoint(shard: int, session: SavedSession) -> contract.SessionCheckpoint:
-    return contract.SessionCheckpoint(
-        shard=shard,
-        session_id=session.session_id,
-        resume_url=session.resume_url,
-        sequence=session.sequence,
-        guilds=session.guilds,
-        started_at=session.started_at,
-        received=session.received,
-        kept=session.kept,
-    )
-
-
-def _saved(session: contract.SessionCheckpoint) -> SavedSession:
-    return SavedSession(
-        session_id=session.session_id,
-        resume_url=session.resume_url,
-        sequence=session.sequence,
-        guilds=session.guilds,
-        started_at=session.started_at,
-        received=session.received,
-        kept=session.kept,
-    )

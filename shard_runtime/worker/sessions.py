@@ -14,18 +14,15 @@ import msgspec
 
 from shard_runtime import contract
 from shard_runtime.ports import Disk
+from shard_runtime.saved_sessions import saved_session, session_checkpoint
 from shard_runtime.shard import SavedSession
 
 
-class _Saved(contract.Wire, frozen=True, kw_only=True):
-    shard: int
-    session_id: str
-    resume_url: str | None
-    sequence: int
-    guilds: int
-    started_at: int
-    received: int = 0
-    kept: contract.Kept = contract.NOTHING_KEPT
+class _Saved(contract.SessionCheckpoint, frozen=True, kw_only=True):
+    """Spells two fields as files do that were written before there were checkpoints."""
+
+    session_id: str = msgspec.field(name="sessionId")
+    resume_url: str | None = msgspec.field(name="resumeUrl")
 
 
 class _File(contract.Wire, frozen=True, kw_only=True):
@@ -57,38 +54,14 @@ class SessionFile:
         if file is None or file.generation != self._generation or file.count != self._count:
             return {}
         wanted = frozenset(shards)
-        return {
-            saved.shard: SavedSession(
-                session_id=saved.session_id,
-                resume_url=saved.resume_url,
-                sequence=saved.sequence,
-                guilds=saved.guilds,
-                started_at=saved.started_at,
-                received=saved.received,
-                kept=saved.kept,
-            )
-            for saved in file.sessions
-            if saved.shard in wanted
-        }
+        return {saved.shard: saved_session(saved) for saved in file.sessions if saved.shard in wanted}
 
     def save(self, sessions: Mapping[int, SavedSession]) -> None:
         """Write *sessions* if they have changed; a disk that fails is logged, once, and tried again next time."""
         file = _File(
             generation=self._generation,
             count=self._count,
-            sessions=[
-                _Saved(
-                    shard=shard,
-                    session_id=session.session_id,
-                    resume_url=session.resume_url,
-                    sequence=session.sequence,
-                    guilds=session.guilds,
-                    started_at=session.started_at,
-                    received=session.received,
-                    kept=session.kept,
-                )
-                for shard, session in sessions.items()
-            ],
+            sessions=[session_checkpoint(shard, session, form=_Saved) for shard, session in sessions.items()],
         )
         data = contract.encode(file)
         if data == self._written:
