@@ -217,8 +217,6 @@ KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
             "lossy_network",
         ),
         *("full_disk", "unreadable_disk", "lose_pod", "power_cut", "discord_window", "delete_pod"),
-        # for a minute after a handover a worker leaves no checkpoint
-        *("reshard", "reshard_again", "change_of_mind", "grow"),
     }
 )
 LARGEST: Final = 8
