@@ -9,62 +9,31 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+
+from in_process import Receiver, messages
 
 from shard_runtime import contract
+from shard_runtime.connection.clock import SystemClock
 from shard_runtime.delivery import Delivery, Origin
 from shard_runtime.handover.keys import Place
 from shard_runtime.handover.window import Window
-from shard_runtime.ports import FrameListener, Response, WebSocket
 
 EVENTS = 200_000
 SHARDS = 16
-
-
-class Clock:
-    monotonic = staticmethod(time.monotonic)
-
-    def unix_milliseconds(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Acknowledges:
-    async def connect(self, url: str, listener: FrameListener, *, timeout: float) -> WebSocket:
-        raise NotImplementedError
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        timeout: float,
-        authorities: str | None = None,
-    ) -> Response:
-        await asyncio.sleep(0)
-        return Response(200, {}, b"")
 
 
 async def measure(*, window: Window | None) -> tuple[float, float]:
     delivery = Delivery(
         origin=Origin("bench", 1, SHARDS),
         forward=contract.ForwardConfig(url="http://127.0.0.1/"),
-        network=Acknowledges(),
-        clock=Clock(),
+        network=Receiver(200),
+        clock=SystemClock(),
         chance=random.Random(1),
         log=print,
     )
     running = asyncio.create_task(delivery.run())
     await asyncio.sleep(0.01)
-    body = '"content":"' + "x" * 700 + '","channel_id":"1","author":{"id":"2","username":"someone"}'
-    payloads = [
-        f'{{"t":"MESSAGE_CREATE","s":{n},"op":0,"d":{{"id":"{n}","guild_id":"{n << 22}",{body}}}}}'.encode()
-        for n in range(1, 1001)
-    ]
+    payloads = messages(1000)
     for shard in range(SHARDS):
         delivery.session_started(f"session{shard:02}" * 3, 1)
     sessions = [f"session{shard:02}" * 3 for shard in range(SHARDS)]

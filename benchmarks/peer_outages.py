@@ -22,8 +22,9 @@ from string import Template
 from typing import Any, Final, Self
 
 import msgspec
+from parts import say
 from peer_programs import INTENTS, PEERS, ROOT, Peer, Program
-from peer_speed import COMMON, OURS, say
+from peer_speed import COMMON, OURS
 from pod import until
 
 from discord_simulator.receipts import Received

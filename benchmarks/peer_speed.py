@@ -6,11 +6,11 @@ through the same as ``Ours``; it has no mode ``receive``, since it never only re
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from parts import say
 from peer_programs import PEERS, Peer, Program
 from pod import Pod, until
 from processes import Helper
@@ -30,10 +30,6 @@ IDLE_SECONDS: Final = 4.0
 COMMON: Final = "zlib-stream"
 """The compression that all of them know."""
 BURST_SECONDS: Final = 120.0
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def generator_for(compression: str, *, shards: int, events: int) -> Helper:

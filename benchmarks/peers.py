@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from machine import circumstances
+from parts import Measure, measure_parts
 from peer_outages import away, reshard
 from peer_programs import PEERS, ROOT
-from peer_speed import memory, say, speed, steady
+from peer_speed import memory, speed, steady
 from peer_tables import peers_tables
 
 _SIOCGIFFLAGS: Final = 0x8913
@@ -61,7 +59,7 @@ def versions() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
+    parts: dict[str, Measure] = {
         "speed": lambda: speed(repeats=arguments.repeats),
         "steady": steady,
         "memory": memory,
@@ -73,21 +71,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the JSON")
     arguments = parser.parse_args()
     isolated()
-    result: dict[str, Any] = {}
-    if arguments.out is not None and arguments.out.exists():
-        result = json.loads(arguments.out.read_text())
-    for name, measure in parts.items():
-        if arguments.only in (None, name):
-            say(name)
-            before = circumstances()
-            before["packages"] = versions()
-            result[name] = {"circumstances": before, "results": measure()}
-            if arguments.out is not None:
-                arguments.out.parent.mkdir(exist_ok=True)
-                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    say(peers_tables(result))
-    if arguments.out is None:
-        print(json.dumps(result, indent=1))
+    measure_parts(parts, only=arguments.only, out=arguments.out, tables=peers_tables, packages=versions())
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from machine import circumstances
+from parts import Measure, measure_parts, say
 from pod import Pod, until
 from processes import HERE, Helper
 from tables import bench_tables
@@ -32,10 +31,6 @@ REPEATS: Final = 3
 STEADY_SECONDS: Final = 6.0
 MORE_SHARDS: Final = 128
 WARM_EVENTS: Final = 400
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 # --- Speed ------------------------------------------------------------------------------------------------------------
@@ -236,7 +231,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the JSON")
     arguments = parser.parse_args()
     compressions = (arguments.compression,) if arguments.compression else COMPRESSIONS
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
+    parts: dict[str, Measure] = {
         "speed": lambda: speed(events=arguments.events, repeats=arguments.repeats, compressions=compressions),
         "steady": lambda: {
             f"{rate}/s {compression}": steady(rate, compression=compression)
@@ -245,20 +240,7 @@ def main() -> None:
         },
         "memory": lambda: memory(events=arguments.events),
     }
-    result: dict[str, Any] = {}
-    if arguments.out is not None and arguments.out.exists():
-        result = json.loads(arguments.out.read_text())
-    for name, measure in parts.items():
-        if arguments.only in (None, name):
-            say(name)
-            before = circumstances()
-            result[name] = {"circumstances": before, "results": measure()}
-            if arguments.out is not None:
-                arguments.out.parent.mkdir(exist_ok=True)
-                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    say(bench_tables(result))
-    if arguments.out is None:
-        print(json.dumps(result, indent=1))
+    measure_parts(parts, only=arguments.only, out=arguments.out, tables=bench_tables)
 
 
 if __name__ == "__main__":

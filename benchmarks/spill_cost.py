@@ -13,47 +13,17 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from in_process import Receiver, messages
+
 from shard_runtime import contract
+from shard_runtime.connection.clock import SystemClock
 from shard_runtime.delivery import Delivery, Origin
 from shard_runtime.memory import give_back_memory
-from shard_runtime.ports import FrameListener, Response, WebSocket
 from shard_runtime.spill_store import SqliteSpill
 
 SHARDS = 16
-
-
-class Clock:
-    monotonic = staticmethod(time.monotonic)
-
-    def unix_milliseconds(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Receiver:
-    def __init__(self) -> None:
-        self.status = 503
-
-    async def connect(self, url: str, listener: FrameListener, *, timeout: float) -> WebSocket:
-        raise NotImplementedError
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        timeout: float,
-        authorities: str | None = None,
-    ) -> Response:
-        await asyncio.sleep(0)
-        return Response(self.status, {}, b"")
 
 
 def resident() -> float:
@@ -75,7 +45,7 @@ class Lag:
 
 
 async def main(rate: int, seconds: int, folder: Path) -> None:
-    receiver, lag, paused = Receiver(), Lag(), [False]
+    receiver, lag, paused = Receiver(503), Lag(), [False]
 
     def pause(wanted: bool) -> None:
         paused[0] = wanted
@@ -84,7 +54,7 @@ async def main(rate: int, seconds: int, folder: Path) -> None:
         origin=Origin("bench", 1, SHARDS),
         forward=contract.ForwardConfig(url="http://127.0.0.1/", queue=contract.QueueBounds(max_bytes=20 << 30)),
         network=receiver,
-        clock=Clock(),
+        clock=SystemClock(),
         chance=random.Random(1),
         log=lambda level, sentence: print(f"  ({sentence})"),
         spill=SqliteSpill(folder / "spill.sqlite"),
@@ -93,11 +63,7 @@ async def main(rate: int, seconds: int, folder: Path) -> None:
         pause=pause,
     )
     running = [asyncio.create_task(delivery.run()), asyncio.create_task(lag.run())]
-    body = '"content":"' + "x" * 700 + '","channel_id":"1","author":{"id":"2","username":"someone"}'
-    payloads = [
-        f'{{"t":"MESSAGE_CREATE","s":{n},"op":0,"d":{{"id":"{n}","guild_id":"{n << 22}",{body}}}}}'.encode()
-        for n in range(1, 1001)
-    ]
+    payloads = messages(1000)
     sessions = [f"session{shard:02}" * 3 for shard in range(SHARDS)]
     for session in sessions:
         delivery.session_started(session, 1)
