@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.configuration import configuration
+
 from shard_runtime import contract
 from shard_runtime.admin.server import AdminServer, Limits
 from shard_runtime.channel import DirectLink
@@ -107,16 +109,7 @@ def record(epoch: int, *, active: int | None = 1, target: int | None = None) -> 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Served]:
     """The pod of generation 1, which has seen no record yet."""
-    config = contract.RuntimeConfig(
-        namespace="default",
-        gateway="bot",
-        generation=1,
-        layout=contract.ShardLayout(count=1, first=0, last=0),
-        api_url="http://127.0.0.1:1",
-        intents=1,
-        operator_url="http://127.0.0.1:1",
-        pod_url="http://pod-{generation}-{pod}",
-    )
+    config = configuration(api_url="http://127.0.0.1:1", operator_url="http://127.0.0.1:1")
     pod = Pod(
         config=config,
         forward=contract.ForwardConfig(url="http://127.0.0.1:1/events"),

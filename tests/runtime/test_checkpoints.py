@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from runtime.configuration import configuration
 from runtime.in_process import SECRETS, PodInOneProcess
 from runtime.stage import record
 from virtual.discord import API, ScriptedDiscord
@@ -90,17 +91,7 @@ class Town:
 
 async def make_town(world: World) -> Town:
     operator = Operator(world)
-    config = contract.RuntimeConfig(
-        namespace="default",
-        gateway="bot",
-        generation=1,
-        layout=LAYOUT,
-        api_url=API,
-        intents=1,
-        compression="none",
-        operator_url="http://operator",
-        pod_url="http://pod-{generation}-{pod}",
-    )
+    config = configuration(layout=LAYOUT, api_url=API, compression="none")
     forward = contract.ForwardConfig(url="http://bot/events")
     pods = [PodInOneProcess(world, config, forward, index) for index in range(LAYOUT.pods)]
     town = Town(world, ScriptedDiscord(world.network, guilds=GUILDS), operator, pods)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from runtime.configuration import configuration
 from runtime.stage import record
 
 from shard_runtime import contract
@@ -18,9 +19,7 @@ OWN = 5
 
 
 def config(**more: Any) -> contract.RuntimeConfig:
-    fixed = {"namespace": "default", "gateway": "bot", "generation": OWN, "layout": LAYOUT, "intents": 1}
-    urls = {"api_url": "http://api", "operator_url": "http://operator", "pod_url": "http://{generation}-{pod}"}
-    return contract.RuntimeConfig(**{**fixed, **urls, **more})
+    return configuration(**{"generation": OWN, "layout": LAYOUT, **more})
 
 
 def guild(shard: int) -> str:

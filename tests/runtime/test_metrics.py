@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from runtime.configuration import configuration
 from runtime.in_process import PodInOneProcess
 from runtime.stage import record
 from runtime.town import GUILDS, all_ready, make_town
@@ -197,16 +198,7 @@ def test_what_a_crashed_worker_has_counted_stays_counted() -> None:
             )
 
         pod = Pod(
-            config=contract.RuntimeConfig(
-                namespace="default",
-                gateway="bot",
-                generation=1,
-                layout=contract.ShardLayout(count=1, first=0, last=0),
-                api_url="http://api",
-                intents=1,
-                operator_url="http://operator",
-                pod_url="http://pod-{generation}-{pod}",
-            ),
+            config=configuration(),
             forward=contract.ForwardConfig(url="http://bot"),
             secrets=Secrets(token="token", operator="operator", bot=None),
             pod=0,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from runtime.configuration import configuration
 
 from shard_runtime import contract
 from shard_runtime.contract import ReceiverStatus, ShardState, ShardStatus
@@ -16,15 +17,8 @@ from shard_runtime.orders import WorkerStatus
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
 from shard_runtime.worker.notices import Notices
 
-CONFIG = contract.RuntimeConfig(
-    namespace="default",
-    gateway="bot",
-    generation=3,
-    layout=contract.ShardLayout(count=2, first=0, last=1),
-    api_url="http://api",
-    intents=1,
-    operator_url="http://operator:8080/",
-    pod_url="http://pod-{generation}-{pod}",
+CONFIG = configuration(
+    generation=3, layout=contract.ShardLayout(count=2, first=0, last=1), operator_url="http://operator:8080/"
 )
 
 

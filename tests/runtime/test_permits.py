@@ -8,21 +8,13 @@ import random
 from collections.abc import Callable, Mapping
 
 import pytest
+from runtime.configuration import configuration
 
 from shard_runtime import contract
 from shard_runtime.permits import PermitClient
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
 
-CONFIG = contract.RuntimeConfig(
-    namespace="default",
-    gateway="bot",
-    generation=1,
-    layout=contract.ShardLayout(count=1, first=0, last=0),
-    api_url="http://api",
-    intents=1,
-    operator_url="http://operator:8080/",
-    pod_url="http://pod-{generation}-{pod}",
-)
+CONFIG = configuration(operator_url="http://operator:8080/")
 
 
 class FastClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from runtime.configuration import configuration
 from virtual.disk import VirtualDisk
 from virtual.world import World, run_world
 
@@ -24,16 +25,7 @@ def test_each_worker_has_its_share_of_the_bounds_also_of_changed_ones() -> None:
             return Done()
 
         layout = contract.ShardLayout(count=8, first=0, last=7, per_worker=2, workers_per_pod=4)
-        config = contract.RuntimeConfig(
-            namespace="default",
-            gateway="bot",
-            generation=1,
-            layout=layout,
-            api_url="http://api",
-            intents=1,
-            operator_url="http://operator",
-            pod_url="http://pod-{generation}-{pod}",
-        )
+        config = configuration(layout=layout)
         queue = contract.QueueBounds(max_events=1000, max_bytes=4 << 20, max_age_seconds=60.0)
         pod = Pod(
             config=config,

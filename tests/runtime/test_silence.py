@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from runtime.configuration import configuration
 from runtime.in_process import PodInOneProcess
 from runtime.stage import eventually, record
 from runtime.test_metrics import scrape
@@ -102,16 +103,7 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(
 ) -> None:
     log = logging.getLogger("test.hung")
     pod = Pod(
-        config=contract.RuntimeConfig(
-            namespace="default",
-            gateway="bot",
-            generation=1,
-            layout=contract.ShardLayout(count=1, first=0, last=0),
-            api_url="http://127.0.0.1:9/api",
-            intents=1,
-            operator_url="http://127.0.0.1:9",
-            pod_url="http://pod-{generation}-{pod}",
-        ),
+        config=configuration(api_url="http://127.0.0.1:9/api", operator_url="http://127.0.0.1:9"),
         forward=contract.ForwardConfig(url="http://127.0.0.1:9/events"),
         secrets=Secrets(token="token-of-the-test", operator="operator-of-the-test", bot=None),
         pod=0,

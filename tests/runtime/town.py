@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 
+from runtime.configuration import configuration
 from runtime.in_process import SECRETS, PodInOneProcess
 from virtual.discord import API, ScriptedDiscord
 from virtual.network import Request
@@ -51,19 +52,14 @@ class Town:
         if generation > 1:
             layout = contract.ShardLayout(count=1, first=0, last=0)
             predecessor = contract.Predecessor(generation=generation - 1, layout=layout)
-        return contract.RuntimeConfig(
-            namespace="default",
-            gateway="bot",
+        return configuration(
             generation=generation,
             layout=contract.ShardLayout(
                 count=count, first=0, last=count - 1, per_worker=count // workers, workers_per_pod=workers
             ),
             predecessor=predecessor,
             api_url=API,
-            intents=1,
             compression="none",
-            operator_url="http://operator",
-            pod_url="http://pod-{generation}-{pod}",
         )
 
     def pod(self, generation: int, count: int, workers: int) -> PodInOneProcess:
