@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 from gateway_operator.cluster.processes.objects import ObjectStore
+from gateway_operator.identify import gate as identify_gate
 from gateway_operator.identify.gate import IdentifyGate
 from gateway_operator.planning import decide, reshard, towards_commit, writes
 from system.cluster import is_record
@@ -316,6 +317,12 @@ PLANTED: Final[Mapping[str, Planted]] = {
         seed=1,
         changes=_delivers_after_its_seal,
     ),
+    "restarted pod forgets its seal": Planted(
+        what="A sealed pod that is started again is active again.",
+        breaks="nothing comes twice",
+        seed=210,
+        changes=_forgets_its_seal,
+    ),
     "a seen-set instead of alignment": Planted(
         what="An event is taken for delivered if the old side accepted one with an equal body.",
         breaks="nothing is lost",
@@ -357,6 +364,18 @@ PLANTED: Final[Mapping[str, Planted]] = {
         breaks="sessions live on",
         seed=38,
         changes=_op_9_true_identifies,
+    ),
+    "permit lost with its pod": Planted(
+        what="The gate waits for ever for the report of a permit.",
+        breaks="progress",
+        seed=1887,
+        changes=_lost_permit,
+    ),
+    "new leader grants at once": Planted(
+        what="A gate that has just started gives permits although others may be in use.",
+        breaks="identify buckets",
+        seed=367,
+        changes=lambda: [(identify_gate, "SILENCE_SECONDS", 0.0)],
     ),
     "newest first": Planted(
         what="What waits in a lane is delivered newest first.",
