@@ -90,7 +90,7 @@ def test_the_rights_cover_what_the_operator_does_and_no_wildcard() -> None:
     assert granted["configmaps"] >= {"get", "update"}
     assert granted["discordgateways"] == {"get", "list", "watch", "patch"}
     assert granted["discordgateways/status"] >= {"patch"}
-    assert granted["pods"] == {"get", "list", "watch", "patch", "delete"}
+    assert granted["pods"] == {"get", "list", "watch", "create", "patch", "delete"}
     assert set(granted) <= {kind.plural for kind in KINDS.values()} | {
         "discordgateways/status",
         "discordgateways/finalizers",

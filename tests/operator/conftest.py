@@ -12,14 +12,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from gateway_operator.api.generation import GATEWAY_LABEL
 from gateway_operator.cluster.port import CONFIG_MAP, GATEWAY, KINDS, POD, SECRET, STATEFUL_SET, Manifest
 from gateway_operator.cluster.processes import statefulsets
 from gateway_operator.cluster.processes.cluster import StoreCluster
 from gateway_operator.cluster.processes.objects import ObjectStore
+from gateway_operator.cluster.processes.statefulsets import INDEX_LABEL
 from gateway_operator.cluster.processes.surfaces import PORT_ANNOTATION
 from gateway_operator.control_plane import ControlPlane
 from gateway_operator.ports import HttpError, HttpResponse
 from gateway_operator.reconcile.reconciler import Reconciler
+from gateway_operator.resources.pulling import PULL_LABEL
 from gateway_operator.resources.settings import RuntimeSettings
 
 from gateway_hooks import Hooks
@@ -108,6 +111,8 @@ class World:
     guilds: int = 40
     missing_images: set[str] = field(default_factory=set)
     """Images that cannot be pulled."""
+    nodes: bool = False
+    """Whether pods run on nodes: pod i of each generation on ``node-i``."""
     network_policies: bool = True
 
     def __post_init__(self) -> None:
@@ -172,12 +177,19 @@ class World:
             for each in self.store.select(KINDS[kind], None, {})
         }
 
+    def pod_uids(self) -> dict[str, str]:
+        """Of the pods that hold shards, by name."""
+        pods = self.store.select(POD, "default", {GATEWAY_LABEL: "bot"})
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
     # --- What the nodes do -------------------------------------------------------------------------------------------
 
     def run_nodes(self) -> None:
         """StatefulSets get their pods, deleted pods end, and mounted records arrive where a pod was touched."""
         for each in self.store.select(STATEFUL_SET, None, {}):
             for pod in statefulsets.missing(each, self.store.select(POD, None, {})):
+                if self.nodes:
+                    pod["spec"]["nodeName"] = f"node-{pod['metadata']['labels'][INDEX_LABEL]}"
                 made = self.store.create(pod)
                 image = made["spec"]["containers"][0]["image"]
                 if image in self.missing_images:
@@ -197,9 +209,30 @@ class World:
                 )
                 self.pods[port] = self._start(made)
         for pod in self.store.select(POD, None, {}):
+            name, image = pod["metadata"]["name"], pod["spec"]["containers"][0]["image"]
+            if PULL_LABEL in pod["metadata"]["labels"]:
+                missing = image in self.missing_images
+                self.store.change(
+                    POD,
+                    "default",
+                    name,
+                    lambda found, image=image, missing=missing: self._pull(found, image, missing=missing),
+                )
             if pod["metadata"].get("deletionTimestamp"):
                 self.pods.pop(pod["metadata"]["annotations"].get(PORT_ANNOTATION, ""), None)
                 self.store.remove(POD, "default", pod["metadata"]["name"])
+
+    def _pull(self, pod: Manifest, image: str, *, missing: bool) -> None:
+        """What the node shows of a pod that pulls: of a missing image in turns that it tried and that it waits."""
+        if not missing:
+            ended = {"terminated": {"exitCode": 0}}
+            pod["status"] = {"phase": "Succeeded", "containerStatuses": [{"name": "pull", "state": ended}]}
+            return
+        _show_no_image(pod, image)
+        if int(self.clock.seconds) % 5 == 0 or "shown" not in pod:
+            waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+            pod["status"]["containerStatuses"][0]["state"] = waiting
+        pod["shown"] = True
 
     def _start(self, pod: Manifest) -> FakePod:
         config = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "config")

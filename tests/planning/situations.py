@@ -16,9 +16,11 @@ from gateway_operator.planning.actions import (
     Change,
     DeleteGeneration,
     DeletePods,
+    DropPulls,
     EnsureGeneration,
     EnsureShared,
     Plan,
+    PullImage,
     PushRecord,
     RefreshDiscord,
     TouchPods,
@@ -97,6 +99,11 @@ class Health:
     """Of the silent pods."""
     rate: float | None = 1.0
     """Events per second of each shard; None: not known yet."""
+    node: str | None = "n1"
+    image: str = "x:1"
+    """Of the pods of an earlier template; the present one's is ``x:1``."""
+    unready: tuple[int, ...] = ()
+    """Pods that are not ready by their nodes' word."""
     problem: str | None = None
     code: int | None = None
     """Close code of the shards that are stopped."""
@@ -116,6 +123,7 @@ def gen(generation: Generation, **health: Any) -> ObservedGeneration:
         pods=tuple(_pod(generation, index, state) for index in range(generation.layout.pods)),
         created_at=NOW - 10**7,
         revision="r",
+        image="x:1",
     )
 
 
@@ -142,7 +150,14 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
     if index in state.silent:
         trouble = None if state.life is Life.RUNNING else "its image x:1 cannot be pulled"
         return ObservedPod(
-            index=index, uid=uid, touched_epoch=state.epoch, revision=revision, life=state.life, trouble=trouble
+            index=index,
+            uid=uid,
+            touched_epoch=state.epoch,
+            revision=revision,
+            life=state.life,
+            trouble=trouble,
+            node=state.node,
+            image=state.image if index in state.old else "x:1",
         )
     shards = [
         ShardStatus(
@@ -185,6 +200,9 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
         revision=revision,
         deleting=index in state.ending,
         rates={} if state.rate is None else {shard.id: state.rate for shard in shards},
+        node=state.node,
+        image=state.image if index in state.old else "x:1",
+        ready=index not in state.unready,
     )
 
 
@@ -257,6 +275,10 @@ def _short(action: Action) -> str:
             return f"delete {action.number}"
         case DeletePods():
             return f"replace {action.generation}/{','.join(str(pod.index) for pod in action.pods)}"
+        case PullImage():
+            return f"pull {action.image} on {action.node}"
+        case DropPulls():
+            return f"drop {','.join(name for name, _ in action.pods)}"
         case PushRecord():
             return f"push {action.generation}/{','.join(map(str, action.pods))}"
         case TouchPods():

@@ -78,6 +78,27 @@ TABLE = {
         [],
         "Pod 1 of generation 1 resumes its sessions.",
     ),
+    "the first is back, and its node is yet to say so": (
+        seen(old=(1,), unready=(0,), previous=rolling(updated=0)),
+        [],
+        "Shards of pods 0 are READY; their nodes are yet to say so.",
+    ),
+    "the first is back, and its node has not said so for a while": (
+        seen(old=(1,), unready=(0,), previous=rolling(updated=1, seconds=19)),
+        [],
+        "Shards of pods 0 are READY; their nodes are yet to say so.",
+    ),
+    "the first is back, and its node says nothing": (
+        seen(old=(1,), unready=(0,), previous=rolling(updated=1, seconds=20)),
+        ["replace 1/1"],
+        "Pod 1 of generation 1 is replaced.",
+    ),
+    "the rollout begins, and a node says that an old pod is not ready": (
+        seen(old=(0, 1), unready=(1,)),
+        [],
+        "Shards of pods 1 are READY; their nodes are yet to say so.",
+    ),
+    "the last is back and nobody waits for its node": (seen(unready=(1,), previous=rolling(updated=1)), [], None),
     "the last is back": (seen(previous=rolling(updated=1)), [], None),
     "a pod that restarts by itself is no rollout": (seen(ready=4), [], None),
     "an old pod that does not answer holds it up": (

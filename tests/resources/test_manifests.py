@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from gateway_operator.api.parse import parse_gateway
 from gateway_operator.api.spec import Spec
 from gateway_operator.planning.difference import new_generation
 from gateway_operator.resources.configmaps import forward_config_map, record_config_map, runtime_config
+from gateway_operator.resources.naming import gateway_labels
+from gateway_operator.resources.pulling import pull_pod, pull_pod_name
 from gateway_operator.resources.secrets import auth_secret
 from gateway_operator.resources.settings import RuntimeSettings
 from gateway_operator.resources.shared import shared_manifests
@@ -356,3 +359,85 @@ def test_the_tokens_of_a_gateway() -> None:
     secret = auth_secret(OWNER, operator="o", bot="b")
     assert secret["metadata"]["name"] == "my-bot-auth"
     assert secret["stringData"] == {"operator": "o", "bot": "b"}
+
+
+def selectors(manifest: Any) -> list[dict[str, str]]:
+    """What *manifest* selects pods by, wherever it does so."""
+    if isinstance(manifest, list):
+        return [found for each in manifest for found in selectors(each)]
+    if not isinstance(manifest, dict):
+        return []
+    found = [each for value in manifest.values() for each in selectors(value)]
+    if "matchLabels" in manifest:
+        found.append(manifest["matchLabels"])
+    if manifest.get("kind") == "Service":
+        found.append(manifest["spec"]["selector"])
+    return found
+
+
+def test_a_pod_that_pulls_an_image_is_found_by_nothing_that_looks_for_the_gateways_pods() -> None:
+    wanted = spec()
+    settings = dataclasses.replace(SETTINGS, network_policies=True)
+    made = [
+        *generation_manifests(OWNER, wanted, GENERATION, settings),
+        *shared_manifests(OWNER, wanted, settings),
+    ]
+    looking = selectors(made)
+    assert len(looking) >= 5
+    labels = pull_pod(OWNER, wanted, node="n1", image="x:2")["metadata"]["labels"]
+    assert not [each for each in looking if each.items() <= labels.items()]
+    assert labels["app.kubernetes.io/name"] != gateway_labels("my-bot")["app.kubernetes.io/name"], "the PodMonitor's"
+
+
+def test_a_pod_that_pulls_an_image_is_bound_to_its_node_and_runs_nothing() -> None:
+    template = {
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "registry"}],
+        "serviceAccountName": "puller",
+        "runtimeClassName": "small",
+        "image": "x:3",
+    }
+    made = pull_pod(OWNER, spec(template=template), node="n1", image="x:2")
+    pod = made["spec"]
+    (container,) = pod.pop("containers")
+    assert pod == {
+        "nodeName": "n1",
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+        "tolerations": [{"operator": "Exists"}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "serviceAccountName": "puller",
+        "runtimeClassName": "small",
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    assert container == {
+        "name": "pull",
+        "image": "x:2",
+        "imagePullPolicy": "Always",
+        "command": ["python", "-S", "-c", ""],
+        "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("DiscordGateway", "1234", True)
+    plain = pull_pod(OWNER, spec(), node="n1", image="x:2")["spec"]
+    assert "imagePullPolicy" not in plain["containers"][0]
+    assert not {"serviceAccountName", "runtimeClassName", "imagePullSecrets"} & set(plain)
+
+
+def test_pods_that_pull_have_a_name_for_each_node_and_image() -> None:
+    pairs = [("n1", "x:1"), ("n1", "x:2"), ("n2", "x:1"), ("n", "1x:1")]
+    names = {pull_pod_name("g" * 40, node=node, image=image) for node, image in pairs}
+    assert len(names) == len(pairs)
+    assert max(map(len, names)) <= 63

@@ -79,6 +79,23 @@ class DeletePods:
     generation: int
     pods: tuple[PodToDelete, ...]
     why: str
+    unpulled: str | None = None
+    """Why their image is perhaps not on the node yet, where it should have been."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullImage:
+    """Make a small pod of this image on this node, which ends at once; the node has the image then."""
+
+    node: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPulls:
+    """Delete pods that pulled an image, or still do, by name and uid."""
+
+    pods: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +127,8 @@ Action = (
     | EnsureGeneration
     | DeleteGeneration
     | DeletePods
+    | PullImage
+    | DropPulls
     | PushRecord
     | TouchPods
     | RefreshDiscord

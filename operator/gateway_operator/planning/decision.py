@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway_operator.api.generation import Generation
 from gateway_operator.api.status import ReshardStatus
@@ -40,7 +40,10 @@ def waiting_for(
 ) -> Decision:
     """Nothing is begun now. Where a reading is awaited that may change this at once, pods are left alone too."""
     if hold is not None and hold.refresh:
-        return Decision(actions=(RefreshDiscord(),), living=living, hold=hold, reshard=reshard, given_up=given_up)
+        if rollout is not None:
+            rollout = replace(rollout, delete=None, pull=None, message=hold.message)
+        refresh = (RefreshDiscord(),)
+        return Decision(actions=refresh, living=living, hold=hold, reshard=reshard, rollout=rollout, given_up=given_up)
     return Decision(living=living, hold=hold, reshard=reshard, rollout=rollout, given_up=given_up)
 
 

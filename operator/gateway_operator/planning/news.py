@@ -7,12 +7,13 @@ goes every second is one Event, not sixty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from gateway_operator.api.conditions import Condition, ConditionStatus, ConditionType
 from gateway_operator.api.status import Outcome, ReshardOutcome, Status
+from gateway_operator.planning.actions import Action, DeletePods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,15 @@ def news(before: Status, after: Status) -> list[News]:
     if not before.conditions:
         return []
     return [*_conditions(before, after), *_rollout(before, after), *_reshards(before, after)]
+
+
+def unpulled(actions: Iterable[Action]) -> list[News]:
+    """Pods that are replaced although their image may have to be pulled meanwhile."""
+    return [
+        News(reason="ImageNotPulledAhead", message=action.unpulled, warning=True)
+        for action in actions
+        if isinstance(action, DeletePods) and action.unpulled is not None
+    ]
 
 
 def _conditions(before: Status, after: Status) -> Iterator[News]:

@@ -38,6 +38,36 @@ class Life(enum.Enum):
     """It ends again and again."""
 
 
+class Pull(enum.Enum):
+    """How far a pod that pulls an image ahead has got."""
+
+    PULLING = "pulling"
+    DONE = "done"
+    """The node has the image."""
+    NO_IMAGE = "no image"
+    """The node cannot pull it."""
+    IMPOSSIBLE = "impossible"
+    """Something else keeps the pod from being made, or from running; it says nothing of the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedPull:
+    """A pod that pulls an image to a node before a pod there is replaced, or one that the API server did not take."""
+
+    name: str
+    node: str
+    image: str
+    state: Pull
+    since: int
+    """When it was created or first refused."""
+    uid: str | None = None
+    """None where the API server did not take it."""
+    problem: str | None = None
+    """Why there is no image, or no pod, as a clause."""
+    backing_off: bool = False
+    """The node waits before it tries again, and says less of the cause meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedPod:
     """One pod of a generation that its StatefulSet wants, whether it exists or not."""
@@ -57,6 +87,11 @@ class ObservedPod:
     """Why it does not run, as a sentence without its end; the same sentence for as long as it is the same trouble."""
     rates: Mapping[int, float] = field(default_factory=dict)
     """Events per second of each shard whose rate is known."""
+    node: str | None = None
+    """None before it has one, and where there are no nodes."""
+    image: str | None = None
+    ready: bool | None = None
+    """What its node says of it, seconds after its shards are READY; None where no node says anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +108,8 @@ class ObservedGeneration:
     """From the annotation ``discordgateway.dev/revision``: the hash of the pod template that was applied last."""
     template_seen: bool = True
     """Whether new pods will be made of that template already."""
+    image: str = ""
+    """Of that template."""
     deleting: bool = False
 
 
@@ -136,6 +173,8 @@ class Observation:
     record: ObservedRecord | None
     """None when there is no such ConfigMap."""
     generations: tuple[ObservedGeneration, ...] = ()
+    pulls: tuple[ObservedPull, ...] = ()
+    """Pods that pull an image ahead; looked for only while there can be any."""
     secret: ObservedSecret | None = None
     """None when the Secret could not be read at all (then nothing new is started)."""
     discord: DiscordInfo | None = None

@@ -21,6 +21,7 @@ from gateway_operator.planning.decision import Decision
 from gateway_operator.planning.health import all_ready, answer
 from gateway_operator.planning.hold import Hold
 from gateway_operator.planning.observed import Observation, ObservedGeneration
+from gateway_operator.planning.pulling import dropped
 from gateway_operator.planning.status import status
 from shard_runtime.contract import Record
 
@@ -69,11 +70,18 @@ def _actions(
         actions.append(EnsureShared())
         actions.extend(EnsureGeneration(generation=generation) for generation in decision.living)
     actions.extend(decision.actions)
-    if decision.rollout is not None and decision.rollout.delete is not None:
-        actions.append(decision.rollout.delete)
+    actions.extend(_rolled(observation, decision))
     if record is not None:
         actions.extend(_told(observation, record))
     return tuple(actions)
+
+
+def _rolled(observation: Observation, decision: Decision) -> list[Action]:
+    """The rollout's next step; and what pulled images for it goes when nothing waits for it any more."""
+    rolling = decision.rollout
+    keep = frozenset[str]() if rolling is None else rolling.keep
+    found = (dropped(observation.pulls, keep=keep), *((rolling.pull, rolling.delete) if rolling is not None else ()))
+    return [action for action in found if action is not None]
 
 
 def _told(observation: Observation, record: Record) -> list[Action]:

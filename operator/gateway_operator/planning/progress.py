@@ -67,10 +67,11 @@ def rollout_status(observation: Observation, rollout: Rollout) -> RolloutStatus:
 
 
 def rollout_stalled(observation: Observation, rollout: Rollout, *, seconds: int) -> bool:
-    """Whether a replaced pod has not come back for *seconds*."""
+    """Whether a replaced pod has not come back for *seconds*, or an image could not be pulled for as long."""
     if not rollout.stalls:
         return False
     since = max(milliseconds(rollout_status(observation, rollout).last_progress_at), observation.watched_since)
+    since = max(since, rollout.stalls_since or 0)
     return observation.now - since >= seconds * 1000
 
 

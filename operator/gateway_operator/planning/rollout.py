@@ -3,9 +3,9 @@
 Theory. The StatefulSet is ``OnDelete``: it makes pods of its present template, and the operator says when, by deleting
 them. A pod that stops gracefully leaves its sessions resumable, and its replacement resumes them, if it is back before
 Discord forgets what it would replay. So a pod is deleted only while nothing of the generation is on its way already,
-what it has accepted is delivered (or on a volume), and its sessions' replay buffers last for longer than a restart
-takes. What is on its way is seen, not remembered: a pod that is missing, ending, or of the present template and not
-whole.
+what it has accepted is delivered (or on a volume), its sessions' replay buffers last for longer than a restart takes,
+and its node has the image (``pulling``). What is on its way is seen, not remembered: a pod that is missing, ending, or
+of the present template and not whole.
 
 A pod that never ran holds nothing and is replaced at once, or a mistake in the template (an image that does not exist)
 could not be mended by mending the template. A pod that runs and is not whole for long is replaced before those that
@@ -14,20 +14,23 @@ are, for the same reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway_operator.api.conditions import ConditionStatus, ConditionType, milliseconds
 from gateway_operator.api.spec import Spec
-from gateway_operator.planning.actions import DeletePods, PodToDelete
+from gateway_operator.planning.actions import DeletePods, PodToDelete, PullImage
 from gateway_operator.planning.health import answer, layout_of, listing
 from gateway_operator.planning.observed import Life, Observation, ObservedGeneration, ObservedPod
+from gateway_operator.planning.pulling import image_ahead, kept
 from gateway_operator.planning.replay import RESTART_SECONDS, hastiest
 from gateway_operator.planning.reshard import YOUNG_SECONDS
 from shard_runtime.contract import ShardState
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a pod of the old template may be about to become whole by itself before it is replaced."""
+NODE_SECONDS: Final = 20.0
+"""How long a node may take to find a pod ready whose shards are back; its word counts for drains, not for sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,12 @@ class Rollout:
     message: str
     delete: DeletePods | None = None
     stalls: bool = False
-    """Waiting for a pod to come back: a person should hear of it when it takes long."""
+    """Waiting for a pod to come back, or for an image: a person should hear of it when it takes long."""
+    stalls_since: int | None = None
+    """When that began, in unix milliseconds; None: with the last progress."""
+    pull: PullImage | None = None
+    keep: frozenset[str] = frozenset()
+    """Names of the pods that pull an image, and are still wanted."""
 
 
 def rollout(observation: Observation, spec: Spec, generation: ObservedGeneration) -> Rollout | None:
@@ -49,11 +57,21 @@ def rollout(observation: Observation, spec: Spec, generation: ObservedGeneration
     returning = [pod for pod in generation.pods if pod not in outdated and not whole(generation, pod)]
     if not outdated and (observation.previous.rollout is None or not returning):
         return None
-    found = _step(observation, spec, generation, outdated=outdated, returning=returning)
     updated = len(generation.pods) - len(outdated) - len(returning)
+    found = _step(observation, spec, generation, outdated=outdated, returning=returning)
+    keep = frozenset[str]() if spec.paused else kept(observation, generation)
     if isinstance(found, DeletePods):
-        return Rollout(updated=updated, pods=len(generation.pods), message=found.why, delete=found)
-    return Rollout(updated=updated, pods=len(generation.pods), message=found.message, stalls=found.stalls)
+        why = found.why if found.unpulled is None else f"{found.why} {found.unpulled}"
+        return Rollout(updated=updated, pods=len(generation.pods), message=why, delete=found, keep=keep)
+    return Rollout(
+        updated=updated,
+        pods=len(generation.pods),
+        message=found.message,
+        stalls=found.stalls,
+        stalls_since=found.since,
+        pull=found.pull,
+        keep=keep,
+    )
 
 
 def replace_unstarted(generation: ObservedGeneration, *, failing: bool = False) -> DeletePods | None:
@@ -103,6 +121,8 @@ def whole(generation: ObservedGeneration, pod: ObservedPod) -> bool:
 class _Wait:
     message: str
     stalls: bool = False
+    since: int | None = None
+    pull: PullImage | None = None
 
 
 def _step(
@@ -123,16 +143,23 @@ def _step(
     ending = [pod for pod in outdated if pod.deleting]
     if ending or returning:
         return _Wait(message=_on_the_way(generation, ending, returning), stalls=True)
+    unseen = _unseen(observation, generation, outdated)
+    if unseen is not None:
+        return _Wait(message=f"Shards of pods {listing(unseen)} are READY; their nodes are yet to say so.")
     pod = _next(observation, generation, outdated)
     if pod is None:
         broken = [each.index for each in outdated if not whole(generation, each)]
         return _Wait(message=f"Shards of pods {listing(broken)} are not all READY; the rollout waits for them.")
+    image = image_ahead(observation, generation, pod)
+    if image.wait:
+        return _Wait(message=image.message, stalls=image.since is not None, since=image.since, pull=image.pull)
     reason = _held(spec, generation, pod)
     if reason is not None:
         return _Wait(message=reason)
     left = len(outdated) - 1
     more = f" {left} more to follow." if left else ""
-    return _delete(generation, [pod], f"Pod {pod.index} of generation {generation.number} is replaced.{more}")
+    why = f"Pod {pod.index} of generation {generation.number} is replaced.{more}"
+    return replace(_delete(generation, [pod], why), unpulled=image.message or None)
 
 
 def _on_the_way(generation: ObservedGeneration, ending: list[ObservedPod], returning: list[ObservedPod]) -> str:
@@ -145,6 +172,18 @@ def _on_the_way(generation: ObservedGeneration, ending: list[ObservedPod], retur
     if answer(generation, first) is None:
         return f"{name} is starting."
     return f"{name} resumes its sessions."
+
+
+def _unseen(observation: Observation, generation: ObservedGeneration, outdated: list[ObservedPod]) -> list[int] | None:
+    """Pods that are whole, and not ready by their nodes' last word; None once that has lasted."""
+    unseen = [pod.index for pod in generation.pods if pod.ready is False and whole(generation, pod)]
+    if not unseen:
+        return None
+    previous, updated = observation.previous.rollout, len(generation.pods) - len(outdated)
+    if previous is None or updated > previous.updated_pods:
+        return unseen
+    waited = (observation.now - milliseconds(previous.last_progress_at)) / 1000
+    return unseen if waited < NODE_SECONDS else None
 
 
 def _next(observation: Observation, generation: ObservedGeneration, outdated: list[ObservedPod]) -> ObservedPod | None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway_operator.api.gateway import Metadata
@@ -29,8 +29,10 @@ from gateway_operator.planning.actions import (
     Change,
     DeleteGeneration,
     DeletePods,
+    DropPulls,
     EnsureGeneration,
     EnsureShared,
+    PullImage,
     PushRecord,
     RefreshDiscord,
     TouchPods,
@@ -39,9 +41,11 @@ from gateway_operator.planning.actions import (
 from gateway_operator.reconcile.applying import Applier
 from gateway_operator.reconcile.observe import Parsed, World
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
+from gateway_operator.reconcile.pulls import PullMemory, drop_pulls, start_pull
 from gateway_operator.reconcile.tokens import ensure_auth
 from gateway_operator.resources.configmaps import forward_config, record_config_map
 from gateway_operator.resources.naming import EPOCH_ANNOTATION, INPUTS_ANNOTATION, pod_name, statefulset_name
+from gateway_operator.resources.pulling import pull_pod
 from gateway_operator.resources.settings import RuntimeSettings
 from gateway_operator.resources.shared import shared_manifests
 from gateway_operator.resources.statefulset import generation_manifests
@@ -78,6 +82,9 @@ class Site:
     """Of the Secret that holds the bot's token."""
     handlers: str | None = None
     """Text of what ``spec.handlers`` names."""
+    now: int = 0
+    """Of the observation, in unix milliseconds."""
+    pulls: PullMemory = field(default_factory=PullMemory)
 
 
 class Actor:
@@ -108,6 +115,13 @@ class Actor:
                 await self._delete_generation(action, site)
             case DeletePods():
                 await self._delete_pods(action, site)
+            case PullImage():
+                if site.spec is not None:
+                    owner = site.gateway.metadata
+                    manifest = pull_pod(owner, site.spec, node=action.node, image=action.image)
+                    await start_pull(self._cluster, manifest, action, site.pulls, gateway=owner.name, now=site.now)
+            case DropPulls():
+                await drop_pulls(self._cluster, site.gateway.metadata.namespace, action)
             case PushRecord():
                 addresses = _addresses(site.world, action.generation, action.pods)
                 if site.world.auth is not None:
@@ -202,6 +216,8 @@ class Actor:
     async def _delete_pods(self, action: DeletePods, site: Site) -> None:
         metadata = site.gateway.metadata
         log.info("%s: %s", metadata.name, action.why)
+        if action.unpulled is not None:
+            log.warning("%s: %s", metadata.name, action.unpulled)
         for pod in action.pods:
             name = pod_name(metadata.name, action.generation, pod.index)
             try:

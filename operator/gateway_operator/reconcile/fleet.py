@@ -15,16 +15,19 @@ from gateway_operator.api.generation import GATEWAY_LABEL
 from gateway_operator.cluster.port import (
     CONFIG_MAP,
     NETWORK_POLICY,
+    POD,
     POD_DISRUPTION_BUDGET,
     SECRET,
     SERVICE,
     STATEFUL_SET,
     Cluster,
     ClusterError,
+    Kind,
 )
 from gateway_operator.ports import Chance
 from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.reconciler import GatewayKey, Reconciler
+from gateway_operator.resources.pulling import pull_labels
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +94,10 @@ class Fleet:
         """
         await self.remove(namespace, name)
         failed: ClusterError | None = None
-        for kind in OWNED_KINDS:
+        owned: list[tuple[Kind, dict[str, str]]] = [(kind, {GATEWAY_LABEL: name}) for kind in OWNED_KINDS]
+        for kind, labels in [*owned, (POD, pull_labels(name))]:
             try:
-                for manifest in await self._cluster.select(kind, namespace, {GATEWAY_LABEL: name}):
+                for manifest in await self._cluster.select(kind, namespace, labels):
                     await self._cluster.delete(kind, namespace, manifest["metadata"]["name"])
             except ClusterError as error:
                 log.warning("%s: %ss could not be deleted yet: %s", name, kind.kind, error)

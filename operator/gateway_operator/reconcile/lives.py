@@ -16,7 +16,19 @@ FAILING_RESTARTS: Final = 3
 """A process that ended this often, and does not run now, is said to end again and again."""
 LONGEST: Final = 300
 
-_NO_IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+BACKING_OFF: Final = "ImagePullBackOff"
+NO_IMAGE: Final = frozenset(
+    {
+        "ErrImagePull",
+        BACKING_OFF,
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""What a kubelet gives as the reason of a container that waits for an image in vain."""
 
 
 def life_of(pod: Manifest) -> tuple[Life, str | None]:
@@ -39,21 +51,30 @@ def life_of(pod: Manifest) -> tuple[Life, str | None]:
     return Life.FAILING, "its process ends again and again" + ("" if code is None else f", last with exit code {code}")
 
 
+def ready_of(pod: Manifest) -> bool | None:
+    """The pod's condition Ready; None where nobody has set it."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Ready":
+            return bool(condition.get("status") == "True")
+    return None
+
+
 def _unscheduled(status: Mapping[str, Any]) -> str | None:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"no node takes it ({_one_line(condition.get('message') or condition.get('reason'))})"
+            return f"no node takes it ({one_line(condition.get('message') or condition.get('reason'))})"
     return None
 
 
 def _waiting(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str | None:
     reason = waiting.get("reason")
-    if reason in _NO_IMAGE:
+    if reason in NO_IMAGE:
         return f"its image {container.get('image')} cannot be pulled"
     if reason in (None, "ContainerCreating", "PodInitializing"):
         return None
-    return f"its container cannot be made ({_one_line(waiting.get('message') or reason)})"
+    return f"its container cannot be made ({one_line(waiting.get('message') or reason)})"
 
 
-def _one_line(text: object) -> str:
+def one_line(text: object) -> str:
+    """What somebody else said, fit for a sentence of ours."""
     return " ".join(str(text).split()).rstrip(".")[:LONGEST]

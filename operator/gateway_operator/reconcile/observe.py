@@ -34,7 +34,7 @@ from gateway_operator.planning.observed import (
     ObservedRecord,
 )
 from gateway_operator.reconcile.applying import Present
-from gateway_operator.reconcile.lives import life_of
+from gateway_operator.reconcile.lives import life_of, ready_of
 from gateway_operator.reconcile.pods import PodAddress, PodCalls
 from gateway_operator.reconcile.tokens import AuthTokens, read_auth
 from gateway_operator.resources.naming import EPOCH_ANNOTATION, REVISION_ANNOTATION, record_name
@@ -175,6 +175,7 @@ def _generation(manifest: Manifest, look: _Look) -> ObservedGeneration:
         created_at=milliseconds(created) if created else None,
         revision=annotations.get(REVISION_ANNOTATION, ""),
         template_seen=seen is None or int(seen) >= int(metadata.get("generation", 0)),
+        image=manifest["spec"]["template"]["spec"]["containers"][0].get("image", ""),
         deleting=bool(metadata.get("deletionTimestamp")),
     )
 
@@ -196,6 +197,9 @@ def _pod(index: int, found: tuple[Manifest, PodAddress] | None, look: _Look) -> 
         life=life,
         trouble=trouble,
         rates={} if status is None else look.rates(status),
+        node=manifest["spec"].get("nodeName"),
+        image=manifest["spec"]["containers"][0].get("image"),
+        ready=ready_of(manifest),
     )
 
 

@@ -16,7 +16,7 @@ from gateway_operator.identify.asks import Limits
 from gateway_operator.identify.clients import GateClient, GateClients
 from gateway_operator.identify.shared import gate_key
 from gateway_operator.planning.actions import EnsureGeneration, EnsureShared, Plan, RefreshDiscord, WriteRecord
-from gateway_operator.planning.news import news
+from gateway_operator.planning.news import news, unpulled
 from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
 from gateway_operator.planning.plan import plan
 from gateway_operator.ports import Clock
@@ -27,6 +27,7 @@ from gateway_operator.reconcile.measures import Measures
 from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
 from gateway_operator.reconcile.opinions import begin_reshard, opinion_of
 from gateway_operator.reconcile.pods import PodCalls
+from gateway_operator.reconcile.pulls import PullMemory, read_pulls
 from gateway_operator.reconcile.rates import EventRates
 from gateway_operator.reconcile.statuses import StatusWriter
 from gateway_operator.reconcile.telling import Teller
@@ -60,6 +61,7 @@ class _Memory:
     in_a_row: int = 0
     refused: str | None = None
     """What the API server said of an object that it did not take."""
+    pulls: PullMemory = field(default_factory=PullMemory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +127,13 @@ class Reconciler:
             else await read_bot_token(self._cluster, namespace, gateway.spec)
         )
         handlers = await read_handler_file(self._cluster, gateway.metadata, gateway.spec)
+        pulls = await read_pulls(
+            self._cluster, gateway.metadata, world.generations, _previous(gateway, memory), memory.pulls
+        )
         reading = await self._read_discord(gateway, token)
         gauges_due = self._clock.monotonic() - memory.gauges_written >= GAUGE_SECONDS
         observation = self._observation(gateway, world, token, reading, handlers, memory, gauges_due=gauges_due)
-        observation = replace(observation, opinion=await opinion_of(self._hooks, observation))
+        observation = replace(observation, pulls=pulls, opinion=await opinion_of(self._hooks, observation))
         memory.rates.keep(generation.number for generation in world.generations)
         self._tell_gate(gateway, world, token, reading)
         planned = plan(observation)
@@ -143,6 +148,8 @@ class Reconciler:
             settings=self._settings_of(gateway),
             token_version=token.version,
             handlers=handlers.source,
+            now=observation.now,
+            pulls=memory.pulls,
         )
 
         async def refresh() -> None:
@@ -161,7 +168,8 @@ class Reconciler:
         tell_soon, memory.refused = refused != memory.refused, refused
         memory.status = planned.status
         await self._write_status(key, memory, planned.status, gauges_due=gauges_due)
-        await self._teller.tell(gateway.manifest, news(observation.previous, planned.status))
+        events = [*news(observation.previous, planned.status), *unpulled(planned.actions)]
+        await self._teller.tell(gateway.manifest, events)
         now = self._clock.monotonic()
         self._measures.passed(key, now=now, seconds=now - began, status=planned.status, held=observation.held)
         if self._on_pass is not None:
@@ -212,7 +220,7 @@ class Reconciler:
             held=self._clients.held(gateway.metadata.namespace, gateway.metadata.name),
             refused=memory.refused,
             outdated=self._statuses.problem,
-            previous=gateway.status if memory.status is None else memory.status,
+            previous=_previous(gateway, memory),
             watched_since=memory.since,
             gauges_due=gauges_due,
         )
@@ -310,6 +318,10 @@ class Reconciler:
         if memory.in_a_row > AGAIN_LIMIT or any(isinstance(action, RefreshDiscord) for action in planned.actions):
             return BREATH_SECONDS * min(self._pace, 1.0)
         return 0.0
+
+
+def _previous(gateway: Parsed, memory: _Memory) -> Status:
+    return gateway.status if memory.status is None else memory.status
 
 
 async def _refusal_of(apply: Callable[[], Awaitable[None]], gateway: str) -> str | None:
