@@ -4,7 +4,8 @@ Discord may give an event zero, one or N times to a session, and not always in o
 side's stream, and each of its events near the seal is judged:
 
     U  skipped if the old side accepted it; delivered if the old session received it after the seal, or if it was never
-       given it and is not much older than the last accepted event; else it is missed (and counted)
+       given it and is not much older than the last accepted event (marked if it may be older than the old side's
+       record, for then it may have been given it); else it is missed (and counted)
     P  by occurrence: those of one key that the old session received (accepted or after the seal) are matched, in order,
        with those that the new side has, within the lag bounds and between the U events around them; a partner that was
        accepted is skipped, one that was received after the seal is delivered, and without a partner it goes as a U that
@@ -243,8 +244,11 @@ class Repair:
         if event.unique:
             if event.key in self._in_a:
                 return Decision.SKIP
-            if event.key in self._in_h or self._is_near(position, last) or not self._is_before_the_seal(position):
+            if event.key in self._in_h:
                 return Decision.DELIVER
+            if self._is_near(position, last) or not self._is_before_the_seal(position):
+                # One that a resume brings again may be older than the record, and then nobody knows.
+                return Decision.DELIVER if self._is_recorded(event) else Decision.DELIVER_MARKED
             return self._skip(event)
         partner = self._partner_of_new.get(position)
         if partner is not None:
@@ -268,6 +272,10 @@ class Repair:
         """Whether it came before an event with an id that was accepted, or so early that it would have been."""
         early = self._arrived[position].arrival < self._zone + min(self._bounds.least, self._bounds.stalled)
         return position < self._last_known or early
+
+    def _is_recorded(self, event: Arrived) -> bool:
+        """Whether it came when the old side's record had certainly begun."""
+        return event.earliest > self._since + self._bounds.most
 
     def _skip(self, event: Arrived) -> Decision:
         recorded = event.arrival > self._since + self._bounds.most

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shard_runtime.handover.alignment import Decision, Outcome
+from shard_runtime.contract import WindowEvent
+from shard_runtime.handover.alignment import Arrived, Decision, Evidence, Outcome
+from shard_runtime.handover.exact import ExactAlignment
 from shard_runtime.handover.lags import Bounds
 from tests.handover.copies import (
     END,
@@ -267,6 +269,27 @@ def test_what_the_old_session_missed_long_before_the_seal_is_not_delivered_late_
     answered = align(copies(stream), BOUNDS)
     assert answered.decisions == [SKIP, SKIP, SKIP, DELIVER]
     assert answered.alignment.missed_by_old == 1
+
+
+def test_what_a_resume_brings_again_and_may_be_older_than_the_record_is_marked() -> None:
+    """A restarted worker gets the beginning of its window again, at a time that says nothing."""
+
+    def came(key: int, at: int, *, again: bool) -> Arrived:
+        return Arrived(key=key, unique=True, arrival=at, earliest=0 if again else at, replayed=again)
+
+    accepted = [
+        WindowEvent(key=1, arrival=15_000, unique=False),  # of which the new session was given no copy
+        WindowEvent(key=1_002, arrival=19_900, unique=True),
+    ]
+    for again, first in ((True, MARKED), (False, DELIVER)):
+        alignment = ExactAlignment(
+            Evidence(sealed_at=SEAL, recorded_since=SINCE, events=accepted, bounds=BOUNDS, held_since=HELD_SINCE)
+        )
+        alignment.learn([], SEAL)
+        first_at, second_at = (30_000, 30_000) if again else (19_700, 19_950)
+        held = [came(1_000, first_at, again=again), came(1_002, second_at, again=again)]
+        answers = [*alignment.feed_many([*held, came(1_003, 30_100, again=False)]), *alignment.pass_time(40_000)]
+        assert answers == [first, SKIP, DELIVER]
 
 
 def test_two_neighbours_are_swapped_across_the_seal() -> None:
