@@ -469,6 +469,13 @@ class SessionCheckpoint(Wire, frozen=True, kw_only=True):
     received: int = 0
     """The last sequence that had come."""
     kept: Kept = NOTHING_KEPT
+    finished: list[int] = []
+    """What is finished above *sequence*: bounds of runs of consecutive numbers, both included, in order."""
+    unsure: list[int] = []
+    """What came above *sequence* and a handover has not decided: the generation before may have delivered it."""
+    late: list[int] = []
+    """Keys of events that the generation before delivered and whose copies have not come yet, as often as they have
+    not."""
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True):

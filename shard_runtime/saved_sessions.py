@@ -27,6 +27,9 @@ def session_checkpoint(
         started_at=session.started_at,
         received=session.received,
         kept=session.kept,
+        finished=list(session.finished),
+        unsure=list(session.unsure),
+        late=list(session.late),
     )
 
 
@@ -40,4 +43,7 @@ def saved_session(checkpoint: contract.SessionCheckpoint) -> SavedSession:
         started_at=checkpoint.started_at,
         received=checkpoint.received,
         kept=checkpoint.kept,
+        finished=tuple(checkpoint.finished),
+        unsure=tuple(checkpoint.unsure),
+        late=tuple(checkpoint.late),
     )

@@ -95,6 +95,12 @@ class SavedSession:
     received: int = 0
     """The last sequence that came: what lies after the watermark is lost if the session is."""
     kept: contract.Kept = contract.NOTHING_KEPT
+    finished: tuple[int, ...] = ()
+    """Bounds of runs above the watermark that need nothing more."""
+    unsure: tuple[int, ...] = ()
+    """Sequences above the watermark of which a handover had not decided whether they are to be delivered."""
+    late: tuple[int, ...] = ()
+    """Keys of events that the generation before delivered and whose copies had not come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class Session:
         "settled_until",
         "shard",
         "stored",
+        "unsure",
         "watermark",
     )
 
@@ -45,9 +46,12 @@ class Session:
         self.bound = -1
         """The shard, once accepting needs no further look: a resume cannot bring what is known any more."""
         self.known_until = 0
-        """The last sequence that an earlier life of the process has finished or put on disk."""
+        """The last sequence of which something is known from an earlier life: it finished it, put it on disk, or was
+        unsure of it."""
         self.settled_until = 0
         """Up to here an earlier life has recorded that nothing is owed, also of what the disk has yet."""
+        self.unsure: frozenset[int] = frozenset()
+        """Sequences up to *known_until* that the generation before may have delivered."""
         self.queued = 0
         """Events that are queued, in flight or on disk."""
         self.stored = 0

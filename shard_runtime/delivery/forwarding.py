@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from shard_runtime import contract
@@ -35,6 +35,9 @@ from shard_runtime.signatures import Signer
 
 CANNOT_BE_TAKEN: Final = "cannot be taken over"
 """Our own side failed at the event every time."""
+
+MOST_RUNS: Final = 256
+"""Of one session that are told to another place, where what is finished in later ones is delivered again."""
 
 TICK_SECONDS: Final = 0.05
 """How often, while anything is owed, it is looked at what must go to disk and what is past a bound."""
@@ -132,9 +135,15 @@ class Delivery:
         """A new session, whose first dispatch (READY) has *sequence*: its watermark starts below."""
         self._ledger.begin(session_id, sequence - 1)
 
-    def resume_session(self, session_id: str, watermark: int) -> None:
-        """A session from an earlier life of the process, of which everything up to *watermark* is done."""
-        self._ledger.begin(session_id, watermark)
+    def resume_session(
+        self, session_id: str, watermark: int, *, finished: Sequence[int] = (), unsure: Collection[int] = ()
+    ) -> None:
+        """A session from an earlier life of the process, of which everything up to *watermark* is done.
+
+        Above it, what is *finished* (bounds of runs, both included) is done, too, and what it was *unsure* of is
+        delivered as one that may be a duplicate.
+        """
+        self._ledger.begin(session_id, watermark, finished=finished, unsure=unsure)
 
     def forget_session(self, session_id: str) -> None:
         """The session is over: its watermark is of no use any more. What is queued of it is still delivered."""
@@ -151,6 +160,13 @@ class Delivery:
         if session is None or session.forgotten:
             return None
         return session.watermark.value if session.delivered is None else session.delivered.value
+
+    def delivered_above(self, session_id: str) -> list[int]:
+        """What is done with above :meth:`delivered`: bounds of the first runs of consecutive sequences."""
+        session = self._sessions.get(session_id)
+        if session is None or session.forgotten:
+            return []
+        return (session.delivered or session.watermark).export(MOST_RUNS)[1:]
 
     # --- Events
 
@@ -173,8 +189,10 @@ class Delivery:
         session = self._sessions.get(session_id)
         if session is None:
             session = self._ledger.session_for(session_id, sequence)
-        if session.bound != shard and self._is_known(session, shard, sequence):
-            return
+        if session.bound != shard:
+            if self._is_known(session, shard, sequence):
+                return
+            maybe_duplicate = maybe_duplicate or sequence in session.unsure
         ledger = self._ledger
         if self._passes is not None and not self._passes(name):
             ledger.excluded += 1

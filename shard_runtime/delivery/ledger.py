@@ -194,8 +194,10 @@ class Ledger:
             session = self.sessions[session_id] = Session(session_id, sequence - 1, forgotten=True)
         return session
 
-    def begin(self, session_id: str, watermark: int) -> None:
-        """Track *session_id*, of which everything up to *watermark* is finished."""
+    def begin(
+        self, session_id: str, watermark: int, *, finished: Sequence[int] = (), unsure: Collection[int] = ()
+    ) -> None:
+        """Track *session_id*, of which everything up to *watermark* is finished; above it, the runs *finished*."""
         session = self.sessions.get(session_id)
         if session is None:
             self.sessions[session_id] = Session(session_id, watermark)
@@ -203,6 +205,12 @@ class Ledger:
             session.forgotten = False
             session.settled_until = watermark
             session.finish_through(watermark)
+        if finished or unsure:
+            session = self.sessions[session_id]
+            for first, last in zip(finished[::2], finished[1::2], strict=True):
+                session.finish_range(first, last)
+            session.unsure = frozenset(unsure)
+            session.known_until = max(session.known_until, *finished, *unsure)
 
     def forget(self, session_id: str) -> None:
         """The session is over; what is queued of it is still owed."""

@@ -59,6 +59,9 @@ from shard_runtime.handover.window import AFTER_MILLISECONDS
 HEAR_MILLISECONDS: Final = AFTER_MILLISECONDS + 1500
 """How long after a seal to wait for what the old sessions received then, before doing without it."""
 
+MOST_LATE: Final = 2000
+"""Keys of which copies may come that are told, for each shard."""
+
 
 class Cutover:
     """State machine of one worker of a target (or of a generation that has just become active)."""
@@ -75,6 +78,7 @@ class Cutover:
         max_bytes: int = HOLD_BYTES,
     ) -> None:
         """*count* and *shards*: this generation's shard count, and this worker's shards."""
+        self._count = count
         self._shards = frozenset(shards)
         self._predecessor = predecessor
         self._overlap = int(overlap_seconds * 1000)
@@ -311,6 +315,26 @@ class Cutover:
     @property
     def held_bytes(self) -> int:
         return self._without.bytes + sum(pod.hold.bytes for pod in self._pods.values())
+
+    def undecided(self) -> dict[str, list[int]]:
+        """By session, the sequences of released events that have no answer yet, in order."""
+        found: dict[str, list[int]] = {}
+        for pod in self._pods.values():
+            for waiting in pod.waiting.values():
+                for event in waiting:
+                    found.setdefault(event.session, []).append(event.sequence)
+        return {session: sorted(sequences) for session, sequences in found.items()}
+
+    def late(self) -> dict[int, list[int]]:
+        """By shard, keys of accepted events whose copies have not come to streams without a place; at most
+        :data:`MOST_LATE` of each, the latest."""
+        found: dict[int, list[int]] = {}
+        for pod in self._pods.values():
+            for place, keys in pod.late().items():
+                shard = shard_of_guild(place.guild, self._count)
+                if shard in self._shards:
+                    found.setdefault(shard, []).extend(keys)
+        return {shard: keys[-MOST_LATE:] for shard, keys in found.items()}
 
     # --- Inside -------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ its guild unacknowledged, and is then placed by its own alignment.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent, Wire, shard_of_guild
@@ -161,6 +161,19 @@ class OldPod:
         self._windows = {}
         self._profiles = {}
         return left
+
+    def late(self) -> dict[Place, list[int]]:
+        """Keys of accepted events whose copies have not come, of streams whose place is not found."""
+        found: dict[Place, list[int]] = {}
+        for place, window in self._windows.items():
+            alignment = self.alignments.get(place)
+            if place in self._found or (alignment is not None and alignment.outcome is not Outcome.WAITING):
+                continue
+            missing = Counter(event.key for event in window.events)
+            missing.subtract(event.key for event in self.waiting.get(place, ()))
+            if keys := list((+missing).elements()):
+                found[place] = keys
+        return found
 
     def counted(self) -> Iterable[Alignment]:
         """The alignments of streams of which either side had something."""

@@ -380,7 +380,10 @@ class Worker:
         anew is aligned anew.
         """
         for shard, session in (await self._checkpoints.recall(self._begin.shards)).items():
-            self._delivery.resume_session(session.session_id, session.sequence)
+            self._delivery.resume_session(
+                session.session_id, session.sequence, finished=session.finished, unsure=session.unsure
+            )
+            self._flow.expect_late(session.session_id, session.late, after=session.received)
             self._saved[shard] = session
         self._recalled = True
         self._follow(self._orders)
@@ -477,12 +480,23 @@ class Worker:
     async def _leave_checkpoint(self, end_sessions: bool) -> None:
         """Not in a handover that is under way: its holds are gone with the disk, and a resume would skip them.
 
-        Once it is complete nothing is held. What ends with the disk then is only the knowledge of late copies.
+        Once it is complete nothing is held. What ends with the disk then is what would place the streams that are not
+        placed yet: of those, what waits and what has not come is left as such, to be marked.
         """
         if end_sessions or self._held_back() or not self._shards.started:
             return
-        sessions = self._shards.saved()
-        await self._checkpoints.leave({shard: self._as_delivered(session) for shard, session in sessions.items()})
+        undecided, late = ({}, {}) if self._takeover is None else self._takeover.unfinished()
+        await self._checkpoints.leave(
+            {
+                shard: replace(
+                    self._as_delivered(session),
+                    finished=tuple(self._delivery.delivered_above(session.session_id)),
+                    unsure=tuple(undecided.get(session.session_id, ())),
+                    late=tuple(late.get(shard, ())),
+                )
+                for shard, session in self._shards.saved().items()
+            }
+        )
 
     def _held_back(self) -> bool:
         return self._takeover is not None and not self._takeover.complete

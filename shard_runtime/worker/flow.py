@@ -1,6 +1,7 @@
 """Where a dispatch goes, by what the worker's generation may do. The sink of all shards of a worker.
 
     direct       active, nothing to watch: straight into the delivery, with nothing in between
+    marking      for a minute after a pod was replaced that had not seen the end of its handover: late copies are marked
     recording    active while a successor exists: its window remembers what is accepted
     holding      standby, and active until the handover from the predecessor is over: the cutover decides
     fenced       sealed or retired: nothing more is accepted, but for what a seal says had been accepted and what a
@@ -12,14 +13,16 @@ The way is chosen when something changes, by replacing :attr:`Flow.dispatch`; an
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from shard_runtime.delivery import Delivery
 from shard_runtime.delivery.forwarding import CANNOT_BE_TAKEN
+from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.holding import held
-from shard_runtime.handover.keys import REPLIES, place_of
+from shard_runtime.handover.keys import REPLIES, event_key, place_of
 from shard_runtime.handover.placed import Placed
 from shard_runtime.handover.snapshots import StartupSnapshots
 from shard_runtime.handover.steps import Step
@@ -68,6 +71,8 @@ class Flow:
         self.active = False
         """Whether a new session is the bot's business, so that its READY is forwarded."""
         self._overflowed = False
+        self._late: dict[str, tuple[int, Counter[int]]] = {}
+        self._late_until = 0
         self.received: dict[str, int] = {}
         """By session from an earlier life of the process, the last sequence that had come."""
         self.dispatch: Dispatch = self._nowhere
@@ -124,6 +129,14 @@ class Flow:
                 return True
         return False
 
+    def expect_late(self, session_id: str, keys: Sequence[int], *, after: int) -> None:
+        """Of a session that another pod had: the generation before delivered events with these *keys*, whose copies may
+        come above the sequence *after*; they are marked."""
+        if keys:
+            self._late[session_id] = after, Counter(keys)
+            self._late_until = self._clock.unix_milliseconds() + LATE_COPIES_MILLISECONDS
+            self._choose()
+
     def _choose(self) -> None:
         if self._fence is not None:
             self.dispatch = _each(self._accept_again)
@@ -131,6 +144,8 @@ class Flow:
             self.dispatch = _each(self._offer)
         elif self._window is not None:
             self.dispatch = _each(self._record_and_accept)
+        elif self._late:
+            self.dispatch = _each(self._accept_late)
         else:
             self.dispatch = self._delivery.accept_run
 
@@ -156,6 +171,18 @@ class Flow:
         place = place_of(name, payload, shard=shard, count=self._count)
         self._window.record(place, name, payload, self._clock.unix_milliseconds())
         self._delivery.accept(shard, session_id, sequence, name, payload, guild=place.guild)
+
+    def _accept_late(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
+        after, late = self._late.get(session_id, (0, Counter[int]()))
+        is_copy = False
+        if late and sequence > after:
+            key, _ = event_key(name, payload)
+            is_copy = late[key] > 0
+            late[key] -= is_copy
+        self._delivery.accept(shard, session_id, sequence, name, payload, maybe_duplicate=is_copy)
+        if self._clock.unix_milliseconds() > self._late_until:
+            self._late.clear()
+            self._choose()
 
     def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._cutover is not None

@@ -183,6 +183,11 @@ class Takeover:
         """Every guild is ours, and nothing is held any more."""
         return self._cutover.complete
 
+    def unfinished(self) -> tuple[dict[str, list[int]], dict[int, list[int]]]:
+        """What a handover that is complete would still have to decide: by session, the sequences that wait for the
+        place of their stream; by shard, the keys of which copies may come."""
+        return self._cutover.undecided(), self._cutover.late()
+
     def nobody_left(self) -> None:
         """The old generation is deleted: nothing more can be learned of what it accepted."""
         for pod in self._cutover.to_seal:

@@ -502,6 +502,26 @@ async def test_a_restored_session_starts_from_its_watermark() -> None:
 
 
 @virtual
+async def test_of_what_a_resume_brings_again_the_finished_is_known_and_the_unsure_is_marked() -> None:
+    before = Bench()
+    before.delivery.session_started("old", 1)
+    for sequence in (2, 3, 5, 6, 8):
+        before.delivery.skip("old", sequence)
+    watermark = before.delivery.delivered("old")
+    assert watermark == 0
+    bench = Bench()
+    bench.delivery.resume_session("old", watermark, finished=before.delivery.delivered_above("old"), unsure=[4, 9])
+    bench.start()
+    for sequence in range(1, 12):
+        bench.delivery.accept(0, "old", sequence, "X", payload(sequence))
+    assert await bench.delivery.drain(1)
+    entries = [entry for request in bench.receiver.requests for entry in request.entries]
+    assert [entry["payload"]["s"] for entry in entries] == [1, 4, 7, 9, 10, 11]
+    assert [entry["payload"]["s"] for entry in entries if entry.get("maybeDuplicate")] == [4, 9]
+    assert bench.delivery.watermark("old") == 11
+
+
+@virtual
 async def test_what_is_given_up_before_it_was_accepted_is_counted() -> None:
     bench = Bench()
     bench.accept()

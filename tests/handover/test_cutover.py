@@ -65,6 +65,36 @@ def test_a_stream_that_ends_in_an_event_without_an_id_waits_for_what_followed_th
     assert [event.sequence for event in step.skip] == [1, 10]
 
 
+def test_it_says_what_waits_for_its_place_and_which_copies_have_not_come() -> None:
+    state = cutover()
+    anchor, waits, missing = (message(number, GUILD_0, NOW - 500 + number) for number in (1, 2, 3))
+    webhook = held(
+        shard=0,
+        count=1,
+        session="s",
+        sequence=4,
+        name="WEBHOOKS_UPDATE",
+        payload=b'{"d":{"guild_id":"%d"}}' % GUILD_1,
+        arrival=NOW - 100,
+    )
+    for event in (anchor, waits, webhook):
+        state.offer(event)
+    state.commit(NOW)
+
+    def accepted(*events: Held) -> list[WindowEvent]:
+        return [WindowEvent(key=event.key, arrival=event.arrival, unique=event.unique) for event in events]
+
+    windows = [GuildWindow(guild=GUILD_0, events=accepted(anchor, waits, missing, webhook))]
+    state.sealed(0, reply(windows=windows), NOW + 10)
+    state.sealed(1, reply(windows=[GuildWindow(guild=GUILD_1, events=accepted(webhook))]), NOW + 10)
+    hear_all(state, NOW + 20)
+    assert state.complete
+    assert state.undecided() == {"s": [1, 2, 4]}, "the tail of the one has not come, the seal of the other not passed"
+    assert state.late() == {0: [missing.key, webhook.key]}
+    state.tick(NOW + 60_000)
+    assert state.undecided() == {"s": [1, 2]}
+
+
 def test_an_old_pod_that_cannot_say_what_followed_the_seal_is_not_waited_for_long() -> None:
     state = cutover()
     state.commit(NOW)

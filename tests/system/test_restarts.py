@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from gateway_operator.cluster.port import SECRET
+from gateway_operator.cluster.port import POD, SECRET
 from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
 from system.faults import PATIENT, kill_pod, kill_worker
 from system.story import System, run_story
@@ -90,6 +90,31 @@ def test_a_template_that_changes_right_after_a_reshard_costs_no_identify(seed: i
     outcome = run_story(story, seed=seed)
     check(outcome)
     assert outcome.counters.resumes_accepted == 16
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pod_replaced_before_it_had_all_copies_of_what_the_old_generation_delivered(seed: int) -> None:
+    """Its sessions are away at the cutover, so that what places its streams comes only to the pod after it."""
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_committed(system)
+        system.discord.fault("invalidate", resumable=True)
+        await system.until("all is handed over", lambda: system.handed_over(2), within=60)
+        before = set(system.pods(2))
+        for pod in before:
+            system.store.delete(POD, "default", pod.name)
+        await system.until(
+            "every pod is replaced",
+            lambda: len(after := set(system.pods(2))) == 4 and not after & before and system.shards_ready(2) == 16,
+            within=120,
+        )
+        await until_resharded(system)
+
+    outcome = run_story(story, seed=seed, settings=PATIENT)
+    check_resharded(outcome)
+    assert outcome.marked > 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
