@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards replay shrink soak conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards chaos replay shrink soak conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,12 +42,16 @@ unit: install conformance-python
 
 verify: conformance reshards ## the tests that take long or need more than Python
 	@$(VENV)/bin/pytest -m verify --ignore tests/reshard
+	@e2e/chaos.sh --if-possible
 
 reshards: install ## 50 reshards of real pods under load, one after another
 	@$(VENV)/bin/pytest -m verify tests/reshard
 	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover --hypothesis-profile anew --timeout 900
 
 SEEDS := PYTHONPATH=tests PYTHONHASHSEED=0 $(PY) -m system.seeds
+
+chaos: install ## 20 minutes of real faults on real pods under load: killed, paused, cut off, disks full; wants root, on Debian
+	@e2e/chaos.sh
 
 replay: install ## one simulated run again, with its whole trace: SEED=1234, or a file with a schedule
 	@$(SEEDS) replay $(SEED)

@@ -6,7 +6,13 @@ started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 start() { # name command...
   local name=$1 pid
   shift
-  setsid nohup "$@" >"$LOG/$name.log" 2>&1 </dev/null 9>&- &
+  ( # a lock that the caller holds, or that up.sh does, must not live on in what is started
+    for fd in /proc/"$BASHPID"/fd/*; do
+      fd=${fd##*/}
+      [ "$fd" -le 2 ] || eval "exec $fd>&-"
+    done
+    exec setsid nohup "$@" >"$LOG/$name.log" 2>&1 </dev/null
+  ) &
   pid=$!
   echo "$pid $(started_at "$pid")" >"$ROOT/$name.pid"
 }

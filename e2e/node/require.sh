@@ -10,7 +10,8 @@ package_of() {
     busybox) echo busybox-static ;;
     ip | ss) echo iproute2 ;;
     sysctl) echo procps ;;
-    flock) echo util-linux ;;
+    flock | nsenter | mount) echo util-linux ;;
+    mkfs.ext4) echo e2fsprogs ;;
     *) echo "$1" ;;
   esac
 }

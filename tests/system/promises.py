@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from discord_simulator.receipts import Received
@@ -59,3 +60,25 @@ def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> C
         made_at=truth.since + truth.events.at[column],
         deliveries=tuple(deliveries),
     )
+
+
+def generations_going_back(truth: Truth, received: Received) -> Iterator[str]:
+    """Whether a generation delivered an event of a guild for the first time after a later one had delivered of it."""
+    stream_of = {
+        (session.id, sequence): truth.events.streams[event - truth.events.first]
+        for session in truth.sessions
+        for sequence, event in zip(session.sequences, session.events, strict=True)
+    }
+    latest: dict[int, int] = {}
+    seen: set[tuple[str, int]] = set()
+    for index, sequence, number in zip(received.session, received.sequence, received.generation, strict=True):
+        key = (received.sessions[index], sequence)
+        stream = stream_of.get(key)
+        if stream is None or key in seen:
+            continue
+        seen.add(key)
+        generation = int(received.generations[number] or 0)
+        if generation < latest.get(stream, 0):
+            yield f"one active generation: generation {generation} delivered after {latest[stream]} had: {key}"
+            return
+        latest[stream] = generation

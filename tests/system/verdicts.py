@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from system.promises import unexplained_duplicates
+from system.promises import generations_going_back, unexplained_duplicates
 
 from discord_simulator.receipts import Received
 from discord_simulator.truth import SessionTruth, Truth
@@ -64,7 +64,7 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
         )
         if first.lane_violations:
             broken.append(f"order in a session: {first.lane_violations} times not, such as {first.order_examples[0]}")
-    broken.extend(_generations_go_back(evidence))
+    broken.extend(generations_going_back(truth, received))
     numbers = Numbers(
         sent=verdict.sent,
         delivered=verdict.delivered,
@@ -143,26 +143,3 @@ def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
         at = truth.since + truth.events.at[column]
         if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
             yield f"{name} made at {at}, seen as {[(session.id, sequence) for session, sequence in copies]}"
-
-
-def _generations_go_back(evidence: Evidence) -> Iterator[str]:
-    """Whether a generation delivered an event of a guild for the first time after a later one had delivered of it."""
-    truth, received = evidence.truth, evidence.received
-    stream_of = {
-        (session.id, sequence): truth.events.streams[event - truth.events.first]
-        for session in truth.sessions
-        for sequence, event in zip(session.sequences, session.events, strict=True)
-    }
-    latest: dict[int, int] = {}
-    seen: set[tuple[str, int]] = set()
-    for index, sequence, number in zip(received.session, received.sequence, received.generation, strict=True):
-        key = (received.sessions[index], sequence)
-        stream = stream_of.get(key)
-        if stream is None or key in seen:
-            continue
-        seen.add(key)
-        generation = int(received.generations[number] or 0)
-        if generation < latest.get(stream, 0):
-            yield f"one active generation: generation {generation} delivered after {latest[stream]} had: {key}"
-            return
-        latest[stream] = generation
