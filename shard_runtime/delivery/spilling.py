@@ -130,10 +130,15 @@ class Spiller:
         }
         before = now - UNACKNOWLEDGED_SECONDS
         due: list[Lane] = []
-        for lanes in self._sets():
+        for lanes in reversed(list(self._sets())):
+            # What came before a change of the lanes is written no later than what came after it: after a restart a
+            # resume brings what is not on disk, and that would come behind what is.
+            followed = bool(due)
             for lane in lanes:
                 since = lane.unsaved_since()
-                if since is not None and (since <= before or any(lanes.uses(lane, shard) for shard in deep)):
+                if since is not None and (
+                    followed or since <= before or any(lanes.uses(lane, shard) for shard in deep)
+                ):
                     due.append(lane)
         return sorted(due, key=_first_accepted)
 

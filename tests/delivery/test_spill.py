@@ -225,6 +225,31 @@ async def test_a_resume_brings_again_what_is_known_to_be_done_and_it_is_not_deli
     assert later.watermark() == 8
 
 
+@virtual
+async def test_what_came_before_a_change_of_the_lanes_is_on_disk_no_later_than_what_came_after() -> None:
+    """Or a resume would bring it behind what is there already."""
+    bench = spilling(forward(lanes=2))
+    bench.start()
+    bench.accept(0)
+    await asyncio.sleep(0.01)
+    bench.delivery.reconfigure(forward(lanes=1))
+    bench.accept(0)
+    for _ in range(26):
+        bench.accept(1)
+    await asyncio.sleep(0.1)
+    assert bench.delivery.stored, "the lane of both is deep with shard 1's"
+    later = await reborn(bench, forward(lanes=1))
+    for session in ("session-0", "session-1"):
+        later.delivery.resume_session(session, 0)
+    watermark = later.watermark(0)
+    assert watermark is not None
+    for sequence in range(watermark + 1, 3):
+        later.delivery.accept(0, "session-0", sequence, "X", payload(sequence))
+    assert await later.delivery.drain(5)
+    received = [sequence for session, sequence in later.receiver.received() if session == "session-0"]
+    assert received == [1, 2]
+
+
 # --- Restarts at any moment -----------------------------------------------------------------------------------------
 
 
