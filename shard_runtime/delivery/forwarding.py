@@ -346,11 +346,15 @@ class Delivery:
         """Wait at most *timeout* seconds until nothing is queued or in flight; False if something still is."""
         if self._ledger.queued:
             self._empty.clear()
+            self._outlet.hurry = True
+            self._wake_lanes()
             try:
                 async with asyncio.timeout(timeout):
                     await self._empty.wait()
             except TimeoutError:
                 return not self._ledger.queued
+            finally:
+                self._outlet.hurry = False
         return True
 
     def reconfigure(self, forward: contract.ForwardConfig) -> None:
@@ -436,6 +440,11 @@ class Delivery:
         if self._sets and self._sets[0].gates:
             self._sets[0].look_at_gates()
 
+    def _wake_lanes(self) -> None:
+        """Let none wait for company."""
+        for lane in self._all_lanes():
+            lane.wake()
+
     def _all_lanes(self) -> Iterator[Lane]:
         for lanes in self._sets:
             yield from lanes
@@ -451,6 +460,7 @@ class Delivery:
             self._ledger.track_guilds(
                 (event for lane in lanes for event in lane.events()), (lane.backlog for lane in lanes)
             )
+            self._wake_lanes()  # somebody waits for guilds to be acknowledged
 
     def unacknowledged(self, guild: int) -> int:
         """Owed events of *guild*, 0 for those without one. Needs :meth:`track_guilds`."""

@@ -27,6 +27,7 @@ from shard_runtime import contract
 from shard_runtime.delivery.answers import Outcome, Verdict
 from shard_runtime.delivery.backlog import Backlog
 from shard_runtime.delivery.batches import Batch, halve, make_batch, make_batch_of_runs
+from shard_runtime.delivery.company import Company
 from shard_runtime.delivery.dead_letters import REFUSED_TRIES, DeadLetters
 from shard_runtime.delivery.events import Event, Run
 from shard_runtime.delivery.ledger import Ledger
@@ -76,6 +77,8 @@ class Outlet:
         """Reads from disk what comes next in a lane."""
         self.fill_soon = fill_soon
         """The same while a batch is in flight, so that the lane need not wait."""
+        self.hurry = False
+        """Whether somebody waits for the queue to be empty, so that no lane waits for company."""
         self.retried = 0
         self.requests = 0
         self.meter = DeliveryMeter()
@@ -102,13 +105,18 @@ class Lane:
         self._ends_when_empty = ends_when_empty
         self._outlet = outlet
         self._wakened = asyncio.Event()
+        self._company = Company()
+        self._lacking: int | None = None
+        """While it waits for company, events that a full batch lacks."""
         self._closing = False
         self._ended_at = float("-inf")
         self._failures = 0
         self._refusals = 0
 
     def wake(self) -> None:
+        """Look at what is to be done, and wait for nothing."""
         self.idle = False
+        self._lacking = None
         self._wakened.set()
 
     def close(self) -> None:
@@ -130,6 +138,8 @@ class Lane:
         (self.tail if self.spilled else self.head).append(event)
         if self.idle:
             self.wake()
+        elif self._lacking is not None:
+            self._joined(1)
 
     def append_run(self, run: Run) -> None:
         """Events were accepted together, and are kept so as long as nobody wants to see one of them."""
@@ -139,6 +149,8 @@ class Lane:
             self._runs.append(run)
         if self.idle:
             self.wake()
+        elif self._lacking is not None:
+            self._joined(len(run))
 
     @property
     def stalled(self) -> bool:
@@ -253,17 +265,39 @@ class Lane:
                 await self._wakened.wait()
 
     async def _linger(self) -> None:
-        """Wait for company, unless the lane was idle or a batch is full already."""
-        forward, clock = self._outlet.forward, self._outlet.clock
-        delay = forward.max_delay_milliseconds / 1000
-        now = clock.monotonic()
+        """Wait for company, if any is to be expected and nobody waits for the lane to be empty."""
+        outlet = self._outlet
+        delay = outlet.forward.max_delay_milliseconds / 1000
+        now = outlet.clock.monotonic()
+        if now - self._ended_at >= delay or outlet.hurry or self._closing or outlet.ledger.guilds is not None:
+            return
         waiting = len(self._head) + sum(map(len, self._runs))
-        if waiting >= forward.max_batch_events or now - self._ended_at >= delay:
+        lacking = self._most_events() - waiting
+        if lacking <= 0 or not self._company.is_expected(waiting=waiting, within=delay, now=now):
             return
         oldest = self.oldest_waiting()
         remaining = 0.0 if oldest is None else oldest + delay - now
         if remaining > 0:
-            await clock.sleep(remaining)
+            self._lacking = lacking
+            self._wakened.clear()
+            timer = asyncio.get_running_loop().call_later(remaining, self.wake)
+            try:
+                await self._wakened.wait()
+            finally:
+                timer.cancel()
+                self._lacking = None
+
+    def _joined(self, events: int) -> None:
+        """So many more wait with those that wait for company."""
+        assert self._lacking is not None
+        self._lacking -= events
+        if self._lacking <= 0:
+            self.wake()
+
+    def _most_events(self) -> int:
+        """Of a batch."""
+        forward = self._outlet.forward
+        return 1 if forward.format == "single" else max(1, forward.max_batch_events)
 
     def _form(self) -> None:
         """Take the next batch from the head."""
@@ -272,15 +306,16 @@ class Lane:
             self.expire(outlet.clock.monotonic() - forward.queue.max_age_seconds)
             outlet.settled()
         single = forward.format == "single"
+        most = self._most_events()
         if self._runs and not self._head and not single:
-            runs = self._take_runs(max(1, forward.max_batch_events), forward.max_batch_bytes - 2)
+            runs = self._take_runs(most, forward.max_batch_bytes - 2)
             if runs:
-                self.batches.append(make_batch_of_runs(runs, headers=outlet.headers))
+                self._send_next(make_batch_of_runs(runs, headers=outlet.headers))
                 return
         head = self.head
         if not head:
             return
-        most = 1 if single else min(max(1, forward.max_batch_events), len(head))
+        most = min(most, len(head))
         room = forward.max_batch_bytes - 2
         events: list[Event] = []
         while len(events) < most:
@@ -289,9 +324,13 @@ class Lane:
             if room < 0 and events:
                 break
             events.append(head.popleft())
-        self.batches.append(make_batch(events, headers=outlet.headers, single=single))
+        self._send_next(make_batch(events, headers=outlet.headers, single=single))
         if self.backlog.count and len(head) < forward.max_batch_events:
             outlet.fill_soon(self)
+
+    def _send_next(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._company.sent(len(batch), self._outlet.clock.monotonic())
 
     def _take_runs(self, most: int, room: int) -> list[Run]:
         """As many whole runs as *room* bytes allow, the last one cut after *most* events in all."""

@@ -137,7 +137,11 @@ class Forward(Model):
         default=4 << 20, ge=1 << 12, le=64 << 20, description="Most bytes in one batch; one event alone may be larger."
     )
     max_delay_milliseconds: float = Field(
-        default=2, ge=0, le=1000, description="How long a busy lane gathers events for a batch."
+        default=5,
+        ge=0,
+        le=1000,
+        description="How long an event waits at most for others to share its request, where many come; "
+        "0: never, at more CPU.",
     )
     lanes: int = Field(default=4, ge=1, le=64, description="Ordered lanes per worker; each has one request in flight.")
     ordering: Ordering = Field(
