@@ -79,6 +79,10 @@ class Discord:
         """Of all living sessions, in the order of their beginning."""
         return [session.id for session in self.gateway.sessions.all()]
 
+    def abandoned(self) -> frozenset[str]:
+        """Sessions that live and have no connection."""
+        return frozenset(session.id for session in self.gateway.sessions.all() if session.connection is None)
+
     @property
     def summary(self) -> Summary:
         return self._control.summary()

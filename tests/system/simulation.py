@@ -19,6 +19,7 @@ from system.schedule import Schedule, Step
 from system.story import GATEWAY_MANIFEST, NAMESPACE, SIMULATED, System, hear_lost_exceptions
 from system.strikes import strike
 from system.verdicts import Evidence, Numbers, judged
+from system.waits import Waits
 from system.watch import BrokenError, Watch
 from virtual.loop import DeadlockError
 from virtual.world import World, run_world
@@ -163,6 +164,7 @@ class _Run:
                 held_by=system.discord.held_by,
                 active_since=self._watch.active_since,
                 tolerant=self._schedule.tolerant,
+                abandoned=system.discord.abandoned(),
                 by_shard=setting.ordering == "shard" and not reconfigured,
                 without=frozenset({"TYPING_START"} if setting.exclude else ()),
             )
@@ -209,8 +211,9 @@ class _Run:
         self._system.trace.note("story", "waits until everything is as it was asked for")
         deadline = clock.monotonic() + REST_SECONDS
         least = clock.monotonic() + LEAST_SECONDS
+        waits = Waits(self._system)
         while self._running or clock.monotonic() < least or not self._at_rest():
-            if self._running:
+            if self._running or waits.have_what_they_wait_for(within=deadline - clock.monotonic()):
                 deadline = clock.monotonic() + REST_SECONDS
             elif clock.monotonic() > deadline:
                 conditions = self._system.status.get("conditions")

@@ -26,6 +26,8 @@ class Evidence:
     """Generations and when each became the active one, in unix milliseconds."""
     tolerant: bool
     """Sessions may have been given up, and their events lost."""
+    abandoned: frozenset[str]
+    """Sessions that nobody holds any more, and that nobody ended: their pods were lost with all that they knew."""
     by_shard: bool
     """The order of a session is kept, not only that of a guild."""
     without: frozenset[str]
@@ -82,8 +84,8 @@ class _Sessions:
         self._evidence = evidence
         self._committed = dict(evidence.active_since)
         latest: dict[tuple[int, int], SessionTruth] = {}
-        self.given_up: set[str] = set()
-        """Ended by Discord, or replaced by another one."""
+        self.given_up: set[str] = set(evidence.abandoned)
+        """Ended by Discord, replaced by another one, or left by its pod."""
         self._replaced: list[tuple[SessionTruth, SessionTruth]] = []
         for session in evidence.truth.sessions:
             key = (self.generation(session), session.shard)
