@@ -58,8 +58,9 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
             broken.append(f"nothing is lost: {lost} events are, such as {owed[0]}")
     if copies := unexplained_duplicates(truth, received):
         broken.append(f"nothing comes twice: {len(copies)} events did, such as {copies[0]}")
-    if verdict.stream_violations:
-        broken.append(f"order in a guild: {verdict.stream_violations} times not, such as {verdict.order_examples[0]}")
+    disordered = list(_disordered(evidence, sessions))
+    if disordered:
+        broken.append(f"order in a guild: {len(disordered)} times not, such as {disordered[0]}")
     if evidence.by_shard:
         first = judge(
             truth, received, include=lambda session: sessions.generation(session) == 1, without=evidence.without
@@ -145,3 +146,36 @@ def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
         at = truth.since + truth.events.at[column]
         if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
             yield f"{name} made at {at}, seen as {[(session.id, sequence) for session, sequence in copies]}"
+
+
+def _disordered(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
+    """Events that came for the first time after a later one of their guild had.
+
+    One that a session was given that was given up may be lost; to come late, from the next generation, is better.
+    """
+    truth, received = evidence.truth, evidence.received
+    event_of: dict[tuple[str, int], int] = {}
+    excused: set[int] = set()
+    for session in truth.sessions:
+        event_of |= {
+            (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
+        }
+        if evidence.tolerant and session.id in sessions.given_up:
+            excused.update(session.events)
+    seen: set[int] = set()
+    latest: dict[int, int] = {}
+    for index, sequence, at in zip(received.session, received.sequence, received.at, strict=True):
+        event = event_of.get((received.sessions[index], sequence))
+        if event is None or event in seen:
+            continue
+        seen.add(event)
+        column = event - truth.events.first
+        stream = truth.events.streams[column]
+        if event > latest.get(stream, 0):
+            latest[stream] = event
+        elif event not in excused:
+            made_at = truth.since + truth.events.at[column]
+            yield (
+                f"{truth.names[truth.events.names[column]]} of {truth.streams[stream]} made at {made_at}, "
+                f"which came at {at} as {received.sessions[index]}:{sequence}"
+            )
