@@ -119,8 +119,9 @@ class Alignment(Protocol):
         """What the old session received after the seal, without accepting it; empty where that is not known."""
         ...
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
-        """Answers that only needed time, as of *now* (unix milliseconds of the new side's pod)."""
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
+        """Answers that only needed time, as of *now* (unix milliseconds of the new side's pod). *silent*: the new
+        session gives nothing at present, so that what is missing may only be late."""
         ...
 
 

@@ -253,7 +253,8 @@ class Cutover:
             return step
         old.after = {place: window.events for place, window in by_place(after).items()}
         for place, alignment in old.alignments.items():
-            self._answer(old, place, alignment.learn(old.after.get(place, ()), now), now, step)
+            passed, _ = self._passed(old, place, now)
+            self._answer(old, place, alignment.learn(old.after.get(place, ()), passed), now, step)
         self._complete_if_so(now)
         return step
 
@@ -278,7 +279,8 @@ class Cutover:
             if pod.sealed and pod.after is None and now - pod.sealed_here > HEAR_MILLISECONDS:
                 step.extend(self.heard(number, (), now))
             for place in list(pod.waiting):
-                self._answer(pod, place, pod.alignments[place].pass_time(now), now, step)
+                passed, silent = self._passed(pod, place, now)
+                self._answer(pod, place, pod.alignments[place].pass_time(passed, silent=silent), now, step)
             if pod.done_at is not None and not pod.closed and now - pod.done_at > LATE_COPIES_MILLISECONDS:
                 self._report.keep(pod.counted())
                 step.skip.extend(pod.close())
@@ -348,6 +350,12 @@ class Cutover:
         if pod.unsealed_at is not None and pod.complete_until is not None:
             complete = min(now, pod.complete_until)
             step.skip.extend(pod.hold.trim(min(complete - self._overlap, pod.unsealed_at - UNMEASURED_MILLISECONDS)))
+
+    def _passed(self, pod: OldPod, place: Place, now: int) -> tuple[int, bool]:
+        """Up to when nothing of stream *place* is only late, and whether its session is silent."""
+        waiting = pod.waiting.get(place)
+        course = self._courses.get(waiting[0].shard) if waiting else None
+        return (now, False) if course is None else (course.passed(now), course.is_silent(now))
 
     def _bound(self, step: Step) -> None:
         """Give up the oldest of what is held most, down to the bounds."""

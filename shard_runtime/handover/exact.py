@@ -92,6 +92,8 @@ class ExactAlignment:
         self._after: Sequence[WindowEvent] | None = None
         self._anchor: tuple[int, int] | None = None
         self._settled_at = 0
+        self._silent = False
+        """What is missing may only be late: the new session gives nothing at present."""
         self._unmatched: Counter[int] = Counter()
         """After a repair, keys of accepted events whose copy has not come."""
         self.outcome = Outcome.WAITING
@@ -127,9 +129,10 @@ class ExactAlignment:
             self._after = tuple(after)
         return self.pass_time(now)
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
         if self.outcome is not Outcome.WAITING:
             return ()
+        self._silent = silent
         decisions = self._decide(now)
         if decisions is None:
             return ()
@@ -197,6 +200,8 @@ class ExactAlignment:
         if self._after is None:
             return None
         for position, received in enumerate(self._after, start=end):
+            if position >= len(self._b) and self._silent:
+                return None if position == end else True
             if position >= len(self._b):
                 # Nothing is there yet that a wrong answer would hold back for long.
                 late = received.arrival + self._bounds.most + (PATIENCE_MILLISECONDS if position == end else 0)
@@ -213,7 +218,10 @@ class ExactAlignment:
         if not fitting:
             # What fits only by leniency may belong behind the seal, and must not wait for ever.
             patient = not self._seal_has_passed(now, AFTER_MILLISECONDS + PATIENCE_MILLISECONDS)
-            return None if self._is_prefix(lenient=patient) else self._repair(now)
+            return None if self._prefix(lenient=patient) is not None else self._repair(now)
+        lags_at = self._prefix(lenient=False) if self._silent else None
+        if lags_at is not None:
+            return self._doubted(fitting[0], lags_at)
         within = [place for place in fitting if self._is_within(place)] or fitting
         if len(within) == 1:
             return self._counted(within[0])
@@ -237,6 +245,14 @@ class ExactAlignment:
                 self.ambiguous = True
         return decisions
 
+    def _doubted(self, place: int, lags_at: int) -> list[Decision]:
+        """A fits at *place*, but as well at *lags_at* with its end still to come, should the session only be late."""
+        self.outcome = Outcome.AMBIGUOUS
+        self.ambiguous = True
+        to_come = self._whole[len(self._b) - lags_at :]
+        self._unmatched = Counter(event.key for event in to_come if not event.unique)
+        return self._clean(place + len(self._whole), doubtful_until=len(self._b))
+
     def _places(self) -> list[int]:
         """Where the whole of A fits B, each pair within the bounds."""
         keys = [event.key for event in self._whole]
@@ -253,8 +269,10 @@ class ExactAlignment:
             and all(map(self._fits, self._whole, self._b[place : place + size]))
         ]
 
-    def _is_prefix(self, *, lenient: bool) -> bool:
-        """Whether all that B has fits A, which goes on: the new side lags, and what waits is to be skipped."""
+    def _prefix(self, *, lenient: bool) -> int | None:
+        """Where all that B has fits A, which goes on: the new side lags, and what waits is to be skipped. Of several
+        places the one with most to come."""
+        found = None
         for place in range(max(0, len(self._b) - len(self._whole) + 1), len(self._b) + 1):
             if self._starts_at(place, lenient=lenient) and all(
                 accepted.key == arrived.key
@@ -262,8 +280,8 @@ class ExactAlignment:
                 and (lenient or not self._is_late(accepted, arrived))
                 for accepted, arrived in zip(self._whole, self._b[place:], strict=False)
             ):
-                return True
-        return False
+                found = place
+        return found
 
     def _starts_at(self, place: int, *, lenient: bool = True) -> bool:
         """No event of B before *place* came when A was recorded already."""
@@ -334,6 +352,7 @@ class ExactAlignment:
             fence=self._fence,
             since=self._since,
             bounds=self._bounds,
+            silent=self._silent,
         )
         self.outcome = Outcome.REPAIRED
         decisions = repair.decisions()

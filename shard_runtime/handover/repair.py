@@ -50,10 +50,13 @@ class Repair:
         fence: int,
         since: int,
         bounds: Bounds,
+        silent: bool = False,
     ) -> None:
-        """*zone* is where, on the old side's clock, disturbances may begin; *since*, when its record does."""
+        """*zone* is where, on the old side's clock, disturbances may begin; *since*, when its record does. *silent*:
+        what the new side lacks may only be late, so no match of a P event after the seal is certain."""
         self._arrived = arrived
         self._bounds = bounds
+        self._silent = silent
         self._zone = zone
         self._fence = fence
         self._since = since
@@ -92,15 +95,15 @@ class Repair:
             default=self._start - 1,
         )
         given_up = self._give_up()
+        for index, event in enumerate(self._old[: self._boundary]):
+            if index not in self._partner_of_old and not event.unique:
+                self.unmatched[event.key] += 1
+                self.ambiguous |= event.arrival >= self._zone
         decisions = [
             self._judge(position, last, given_up) if position >= self._start else self._skip(event)
             for position, event in enumerate(self._arrived)
         ]
-        self.ambiguous = Decision.DELIVER_MARKED in decisions
-        for index, event in enumerate(self._old[: self._boundary]):
-            if index not in self._partner_of_old:
-                self.unmatched[event.key] += not event.unique
-                self.ambiguous |= not event.unique and event.arrival >= self._zone
+        self.ambiguous |= Decision.DELIVER_MARKED in decisions
         return decisions
 
     # --- Matching -----------------------------------------------------------------------------------------------------
@@ -253,13 +256,18 @@ class Repair:
         partner = self._partner_of_new.get(position)
         if partner is not None:
             if partner >= self._boundary:
-                return Decision.DELIVER
+                return Decision.DELIVER_MARKED if self._silent else Decision.DELIVER
             if position not in given_up and not self._is_late(partner, position):
                 return Decision.SKIP
             return Decision.DELIVER_MARKED
         if not self._is_near(position, last):
             return Decision.SKIP
-        return Decision.DELIVER_MARKED if event.earliest <= self._fence + self._bounds.most else Decision.DELIVER
+        if self.unmatched[event.key] > 0:
+            # Beyond the bounds of its lag, yet of all that came the most likely copy of what was accepted.
+            self.unmatched[event.key] -= 1
+            return Decision.DELIVER_MARKED
+        doubtful = self._silent or event.earliest <= self._fence + self._bounds.most
+        return Decision.DELIVER_MARKED if doubtful else Decision.DELIVER
 
     def _is_near(self, position: int, last: int | None) -> bool:
         """Whether an event that the old side was never given is delivered."""

@@ -74,8 +74,8 @@ class StreamAlignment:
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return self._answers(self._placed.learn(after, now))
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
-        return self._answers(self._placed.pass_time(now))
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
+        return self._answers(self._placed.pass_time(now, silent=silent))
 
     def _answers(self, placed: Sequence[Decision]) -> Sequence[Decision]:
         order = self._order
@@ -110,7 +110,7 @@ class BlindAlignment:
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return ()
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
         return ()
 
 

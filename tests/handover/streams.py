@@ -90,6 +90,13 @@ class Outcome:
         got.update(identity(event, events[event]) for event, _, _ in self.delivered)
         return (wanted - got).total(), (got - wanted).total()
 
+    def unmarked_by_key(self, events: Sequence[Sent]) -> int:
+        """Duplicates beyond the marked ones, equal events told apart by their number alone."""
+        wanted = Counter(identity(event, events[event]) for event in {*self.offered, *self.accepted})
+        got = Counter(identity(event, events[event]) for event in self.accepted)
+        got.update(identity(event, events[event]) for event, marked, _ in self.delivered if not marked)
+        return (got - wanted).total()
+
 
 def identity(number: int, event: Sent) -> tuple[int, int, int]:
     return (event.guild, number, -1) if event.unique else (event.guild, -1, event.kind)

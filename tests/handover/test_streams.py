@@ -142,10 +142,42 @@ def test_a_gap_makes_what_follows_it_at_once_possibly_late() -> None:
     assert course.not_before(1_000, replayed=False) is None
     assert course.not_before(1_000 + GAP_MILLISECONDS, replayed=False) is None
     at = 1_000 + GAP_MILLISECONDS
-    assert course.not_before(9_000, replayed=False) == at
-    assert course.not_before(9_000 + SETTLE_MILLISECONDS, replayed=False) == at
-    assert course.not_before(9_001 + SETTLE_MILLISECONDS, replayed=False) is None
-    assert course.not_before(9_100 + SETTLE_MILLISECONDS, replayed=True) == 9_001 + SETTLE_MILLISECONDS
+    back = at + GAP_MILLISECONDS + 1
+    assert course.not_before(back, replayed=False) == at
+    assert course.not_before(back + SETTLE_MILLISECONDS, replayed=False) == at
+    assert course.not_before(back + SETTLE_MILLISECONDS + 1, replayed=True) == back + SETTLE_MILLISECONDS
+
+
+@pytest.mark.parametrize(
+    ("usual", "reads", "stalls"),
+    [
+        pytest.param(1_600, 2_500, 3_000, id="a backlog that takes seconds to read"),
+        pytest.param(1_600, 50_000, 3_000, id="one that is read at once"),
+        pytest.param(5, 1_000, 2_000, id="little traffic"),
+        pytest.param(200, 260, 1_000, id="a machine that has hardly time for more than what comes"),
+    ],
+)
+def test_events_are_possibly_late_until_the_session_has_caught_up(usual: int, reads: int, stalls: int) -> None:
+    """*usual*: events a second; *reads*: how many of a backlog are read in one; *stalls*: milliseconds."""
+    course = Course()
+    began, free_at = 10_000.0, 0.0
+    for number in range(usual * 40):
+        made = 1_000 * number / usual
+        free_at = max(made, free_at + 1_000 / reads, began + stalls if made >= began else 0.0)
+        not_before = course.not_before(int(free_at), replayed=False)
+        if free_at - made > GAP_MILLISECONDS:
+            assert not_before is not None and not_before <= made
+        elif made > began + stalls + 1_000 + 1.1 * stalls * usual / (reads - usual) and usual > 10:
+            assert not_before is None
+
+
+def test_a_session_that_became_quieter_is_not_late_for_ever() -> None:
+    course = Course()
+    for at in range(10_000):
+        course.not_before(at, replayed=False)
+    late = [course.not_before(at, replayed=False) is not None for at in range(12_000, 30_000, 200)]
+    assert late[0] and not late[-1]
+    assert late.index(False) * 200 <= 4 * 2_000 + 2 * SETTLE_MILLISECONDS
 
 
 def test_after_a_restart_nothing_is_known_of_when_a_replayed_event_was_to_come() -> None:

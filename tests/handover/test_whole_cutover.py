@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -144,7 +145,7 @@ class SeenSet(StreamAlignment):
     def learn(self, after: object, now: int) -> Sequence[Decision]:
         return ()
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
         return ()
 
     def feed_many(self, events: Sequence[Arrived]) -> Sequence[Decision]:
@@ -232,6 +233,41 @@ def test_a_stalled_new_session_is_waited_for() -> None:
     check_bookkeeping(events, pace, outcome)
     assert outcome.by_key(events)[0] == 0
     assert outcome.duplicates(marked=False) == set()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_stalled_new_session_that_takes_long_to_catch_up_doubles_nothing_unmarked(seed: int) -> None:
+    """It gives nothing for 3 s from about the seal on, and then its backlog is read hardly faster than more comes."""
+    chance = Random(seed)
+    sealed, stalls, step = 17_000, 3_000, 4
+    busy, constant, few = (
+        [guild for guild in GUILDS if shard_of_guild(guild, NEW_COUNT) == shard]
+        for shard in (shard_of_guild(guild, NEW_COUNT) for guild in GUILDS[:3])
+    )
+    stalled = {*busy, *constant, *few}
+    began = sealed + chance.randrange(-150, 50)
+    made: list[tuple[int, int, bool, int]] = []
+    for at in range(6_000, END, step):
+        made.append((at, busy[0], chance.random() < 0.8, chance.randrange(3)))
+    for guild in constant:
+        made += [(at, guild, False, 0) for at in sorted(chance.sample(range(6_000, END), 600))]
+    for guild in few:
+        made += [(at, guild, chance.random() < 0.4, chance.randrange(8)) for at in chance.sample(range(6_000, END), 80)]
+    made.sort()
+    free_at = dict.fromkeys(range(NEW_COUNT), 0.0)
+    events: list[Sent] = []
+    for at, guild, unique, kind in made:
+        shard = shard_of_guild(guild, NEW_COUNT)
+        arrival = max(at + chance.uniform(20, 120), free_at[shard] + 0.7 * step)
+        if began <= arrival < began + stalls and guild in stalled:
+            arrival = began + stalls
+        free_at[shard] = arrival
+        events.append(Sent(at, guild, unique, kind, chance.randrange(20, 120), round(arrival - at)))
+    pace = Pace(seals={0: sealed, 1: sealed}, acknowledged_after={})
+    outcome = run(events, pace)
+    check_bookkeeping(events, pace, outcome)
+    assert outcome.by_key(events)[0] == 0
+    assert outcome.unmarked_by_key(events) == 0
 
 
 def test_a_stalled_old_session_is_seen_by_what_it_did_not_accept() -> None:

@@ -193,7 +193,7 @@ class SeenSet:
     def learn(self, after: Iterable[WindowEvent], now: int) -> Sequence[Decision]:
         return ()
 
-    def pass_time(self, now: int) -> Sequence[Decision]:
+    def pass_time(self, now: int, *, silent: bool = False) -> Sequence[Decision]:
         return ()
 
 
