@@ -86,6 +86,8 @@ class Cutover:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._began: dict[int, int] = {}
+        self._new: dict[int, int] = {}
+        """Since when shards have had the sessions that they have; 0 for one of an earlier process."""
         self._courses: dict[int, Course] = {}
         pods = {predecessor.pod_of(old) for shard in shards for old in overlapping_shards(shard, count, predecessor)}
         self._pods = {pod: OldPod(number=pod, layout=predecessor, began=self._began) for pod in sorted(pods)}
@@ -110,6 +112,13 @@ class Cutover:
             return []
         return [number for number, pod in self._pods.items() if not pod.sealed]
 
+    def is_ready(self, now: int, *, without: Collection[int]) -> bool:
+        """Whether old pods may be sealed: what they do not accept any more has to come here. *without* are the shards
+        that have no session now."""
+        if without:
+            return False
+        return now - max(self._new.values(), default=0) >= self._overlap // 2
+
     @property
     def to_hear(self) -> list[int]:
         """Sealed old pods to be asked what their sessions received after the seal."""
@@ -131,9 +140,11 @@ class Cutover:
 
     # --- Events -------------------------------------------------------------------------------------------------------
 
-    def begins(self, shard: int, now: int) -> None:
-        """*shard* has a new session, or goes on with one that another process had: what it had before is not here."""
+    def begins(self, shard: int, now: int, *, resumes: bool = False) -> None:
+        """*shard* has a new session, or (*resumes*) goes on with one that another process had: what it had before is
+        not here."""
         self._began[shard] = now
+        self._new[shard] = 0 if resumes else now
         for rehearsal in self._rehearsals.values():
             rehearsal.doubt("A session of this generation has begun since the windows were compared.")
 

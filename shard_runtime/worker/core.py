@@ -286,6 +286,7 @@ class Worker:
             siblings=self._siblings,
             apply=self._flow.apply,
             settled=self._settled,
+            without_session=lambda: self._shards.without_session(),
             inherit=Inheritance(
                 shards=self._begin.shards,
                 count=self._config.layout.count,
@@ -305,7 +306,7 @@ class Worker:
         self._takeover = takeover
         if not takeover.has_evidence():
             for shard in self._saved:
-                cutover.begins(shard, self._clock.unix_milliseconds())
+                cutover.begins(shard, self._clock.unix_milliseconds(), resumes=True)
         self._flow.hold(cutover, resuming=self._shards.resuming, remember=takeover.remember)
         takeover.restore()
         assert self._tasks is not None

@@ -265,6 +265,11 @@ class Shards:
             for shard, session in self.saved().items()
         }
 
+    def without_session(self) -> list[int]:
+        """Shards that have no session now, and none to resume."""
+        saved = self.saved()
+        return [shard for shard in self._ids if shard not in saved]
+
     def saved(self) -> dict[int, SavedSession]:
         """The sessions as another process would resume them."""
         found: dict[int, SavedSession | None] = {shard: held.saved() for shard, held in self._shards.items()}

@@ -2,15 +2,17 @@
 
 Until the commit the old pods are asked whether they still accept, since that is what lets a standby forget, and now and
 then for their windows, to rehearse. After it each old pod that can have guilds of this worker is asked to seal, for as
-long as it takes: one that cannot be reached simply goes on delivering its guilds. Answers, and what was found by them,
-are kept on disk, so that a restart goes on from the same evidence, also when the old pods are gone by then.
+long as it takes: one that cannot be reached simply goes on delivering its guilds. So does one that is not asked because
+a session here was lost after the commit: until there is another one, what a sealed pod leaves would come to nobody.
+Answers, and what was found by them, are kept on disk, so that a restart goes on from the same evidence, also when the
+old pods are gone by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,7 @@ from shard_runtime.worker.inheritance import Inheritance
 STANDBY_SECONDS: Final = 2.0
 REHEARSE_SECONDS: Final = 3.0
 REHEARSE_AGAIN_SECONDS: Final = 15.0
+UNREADY_SECONDS: Final = 0.5
 AWAIT_SECONDS: Final = 0.1
 TICK_SECONDS: Final = 0.1
 
@@ -69,6 +72,7 @@ class Takeover:
         siblings: Siblings,
         apply: Callable[[Step], None],
         settled: Callable[[], bool],
+        without_session: Callable[[], Collection[int]],
         inherit: Inheritance,
         clock: Clock,
         chance: Chance,
@@ -76,7 +80,7 @@ class Takeover:
         log: logging.Logger,
     ) -> None:
         """*apply* carries out steps; *settled* says, once the cutover is over, whether no event from before its end can
-        be sent again by a resume."""
+        be sent again by a resume; *without_session*, which shards have none."""
         assert config.predecessor is not None
         self._folder = folder
         self._cutover = cutover
@@ -87,6 +91,7 @@ class Takeover:
         self._siblings = siblings
         self._apply = apply
         self._settled = settled
+        self._without_session = without_session
         self._inherit = inherit
         self._clock = clock
         self._chance = chance
@@ -266,6 +271,11 @@ class Takeover:
                     self._rehearse(pod, reply)
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
+            if not self._cutover.is_ready(self._clock.unix_milliseconds(), without=self._without_session()):
+                # It goes on delivering meanwhile, unless a sibling of ours has had it sealed.
+                reply = await self._siblings.window(self._predecessor, pod, light)
+                if reply.sealed_at is None:
+                    return UNREADY_SECONDS
             reply = await self._siblings.seal(self._predecessor, pod, self._request)
             self._seal(pod, reply)
         elif pod in self._cutover.to_await or pod in self._cutover.to_hear:

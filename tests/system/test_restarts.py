@@ -118,6 +118,24 @@ def test_a_pod_replaced_before_it_had_all_copies_of_what_the_old_generation_deli
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_pods_that_lose_all_they_have_at_the_commit_take_over_when_they_have_sessions_again(seed: int) -> None:
+    """Until then the old generation goes on."""
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_committed(system)
+        for pod in system.pods(2):
+            pod.kill()
+            system.world.disk(pod.name).wipe()
+        await until_resharded(system)
+
+    outcome = run_story(story, seed=seed)
+    check(outcome, identifies=8 + 16 + 16)
+    assert outcome.shards == 16
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_killed_pod_had_not_delivered_comes_again(seed: int) -> None:
     async def story(system: System) -> None:
         await come_up(system)
