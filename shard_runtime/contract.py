@@ -229,6 +229,10 @@ class PermitRequest(Wire, frozen=True, kw_only=True):
     generation: int
     shard: int
     pod_uid: str = msgspec.field(name="podUID")
+    wish: str = ""
+    """The same in all requests for one IDENTIFY, and in no other's; empty: not told."""
+    attempt: int = 0
+    """Grows with each of them. Who asks again got no permit before, or none in time, and uses none that is to come."""
 
 
 class Permit(Wire, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class PermitClient:
         self._network = network
         self._log = log
         self._problem: str | None = None
+        self._wishes = 0
         self._reports: set[asyncio.Task[None]] = set()
 
     async def acquire(self, shard: int) -> contract.Permit:
@@ -60,11 +61,13 @@ class PermitClient:
             generation=self._config.generation,
             shard=shard,
             pod_uid=self._pod_uid,
+            wish=self._new_wish(),
         )
         unreachable = Backoff(first=0.5, cap=10.0, chance=self._chance)
         refused = Backoff(first=5.0, cap=60.0, chance=self._chance)
         while True:
             asked = self._clock.monotonic()
+            request = msgspec.structs.replace(request, attempt=request.attempt + 1)
             try:
                 response = await self._post("/v1/permits", contract.encode(request))
                 answer = _read_answer(response)
@@ -87,6 +90,11 @@ class PermitClient:
             if left > 0:
                 return msgspec.structs.replace(answer, life_milliseconds=left)
             await self.report(answer, contract.PermitResult(outcome=contract.PermitOutcome.UNUSED))
+
+    def _new_wish(self) -> str:
+        """A name that no process of this pod has used."""
+        self._wishes += 1
+        return f"{self._clock.unix_milliseconds()}-{self._wishes}"
 
     async def report(self, permit: contract.Permit, result: contract.PermitResult) -> None:
         """Tell the gate what became of *permit*; goes on in the background and is given up after 30 s."""

@@ -24,7 +24,14 @@ def limits(*, remaining: int = 1000, concurrency: int = 1, read_at: float = AWAK
 
 
 def ask(
-    shard: int = 0, *, generation: int = 1, urgency: Urgency = Urgency.RECOVERY, reserve: int = 0, pod: str = "p"
+    shard: int = 0,
+    *,
+    generation: int = 1,
+    urgency: Urgency = Urgency.RECOVERY,
+    reserve: int = 0,
+    pod: str = "p",
+    wish: str = "",
+    attempt: int = 0,
 ) -> Ask:
     return Ask(
         application="app",
@@ -32,6 +39,8 @@ def ask(
         pod_uid=pod,
         urgency=urgency,
         reserve=reserve,
+        wish=wish,
+        attempt=attempt,
     )
 
 
@@ -171,6 +180,27 @@ def test_among_equals_the_first_to_ask_is_first() -> None:
     free = AWAKE + WINDOW_SECONDS
     wait(made.request(free, ask(1)))
     permit(made.request(free, ask(2)))
+
+
+def test_permits_that_never_arrived_cost_a_shard_nothing_of_its_hour() -> None:
+    made = gate()
+    for attempt in range(1, 10):
+        last = permit(made.request(AWAKE + 5 * attempt, ask(wish="one", attempt=attempt)))
+    assert made.remaining(AWAKE + 46, "app") == 999, "the last one may still be used"
+    report(made, AWAKE + 46, last, PermitOutcome.READY)
+    permit(made.request(AWAKE + 60, ask(wish="two", attempt=1)))
+    permit(made.request(AWAKE + 70, ask(wish="three", attempt=1)))
+    assert wait(made.request(AWAKE + 80, ask(wish="four", attempt=1))) > 0, "three starts within the hour"
+
+
+def test_a_request_that_comes_after_the_one_that_followed_it_frees_nothing() -> None:
+    made = gate()
+    used = permit(made.request(AWAKE, ask(wish="one", attempt=2)))
+    wait(made.request(AWAKE + 1, ask(wish="one", attempt=1)))
+    wait(made.request(AWAKE + 1, ask(1)))
+    report(made, AWAKE + 2, used, PermitOutcome.READY)
+    wait(made.request(AWAKE + 8, ask(wish="one", attempt=1)))
+    permit(made.request(AWAKE + 8, ask(1)))
 
 
 def test_who_does_not_come_back_loses_the_place_and_holds_nobody_up() -> None:

@@ -37,6 +37,9 @@ class Ask:
     urgency: Urgency
     reserve: int = 0
     """Session starts that a reshard must leave."""
+    wish: str = ""
+    attempt: int = 0
+    """As in :class:`shard_runtime.contract.PermitRequest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,6 +181,8 @@ class GateClients:
             pod_uid=wish.pod_uid,
             urgency=urgency,
             reserve=client.reserve,
+            wish=wish.wish,
+            attempt=wish.attempt,
         )
 
     def ask(self, ask: Ask) -> Answer:

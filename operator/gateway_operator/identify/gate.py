@@ -60,6 +60,9 @@ class _Given:
     """When it was reported or taken as spent."""
     before: float | None = None
     """When the shard was started before, where that was within a day."""
+    wish: str = ""
+    attempt: int = 0
+    """Of the request that it answers."""
 
     def free_at(self) -> float:
         """When the bucket is free of it, as far as is known; infinite before it is over."""
@@ -143,7 +146,8 @@ class IdentifyGate:
         if known is None:
             return _wait(1.0, "Discord's session start limit was not read yet.")
         self._expire(known, now)
-        self._end_earlier(known, ask, now)
+        if not self._end_earlier(known, ask, now):
+            return _wait(LONGEST_WAIT_SECONDS, "The shard has asked again since; this request came late.")
         held = self._held_back(known, ask, now)
         if held is not None:
             known.line.pop(ask.key, None)  # who may not go keeps nobody waiting
@@ -154,7 +158,14 @@ class IdentifyGate:
         known.line.pop(ask.key, None)
         self._count += 1
         permit = Permit(id=f"{self._incarnation}-{self._count}")
-        given = _Given(key=ask.key, pod_uid=ask.pod_uid, bucket=_bucket(known, ask.key), given=now)
+        given = _Given(
+            key=ask.key,
+            pod_uid=ask.pod_uid,
+            bucket=_bucket(known, ask.key),
+            given=now,
+            wish=ask.wish,
+            attempt=ask.attempt,
+        )
         given.before = known.starts.note(now, ask.key)
         known.given[permit.id] = given
         known.shares.setdefault(ask.key, deque()).append(now)
@@ -173,11 +184,7 @@ class IdentifyGate:
         if not math.isinf(given.over):
             return True
         if result.outcome is PermitOutcome.UNUSED:
-            self._drop(known, permit_id)
-            times = known.shares.get(given.key)
-            if times is not None and given.given in times:
-                times.remove(given.given)
-            known.starts.take_back(given.given, given.key, given.before)
+            self._take_back(known, permit_id)
             return True
         latest = min(now, given.given + PERMIT_LIFE_SECONDS)
         ago = result.sent_milliseconds_ago
@@ -266,12 +273,38 @@ class IdentifyGate:
                 given.sent = given.given + PERMIT_LIFE_SECONDS
                 given.over = given.given + UNREPORTED_SECONDS
 
-    def _end_earlier(self, known: _Application, ask: Ask, now: float) -> None:
-        """A pod that asks for a shard again is done with the permit it had, though the report was lost."""
-        for given in known.given.values():
-            if given.key == ask.key and given.pod_uid == ask.pod_uid and math.isinf(given.over):
+    def _end_earlier(self, known: _Application, ask: Ask, now: float) -> bool:
+        """A pod that asks for a shard again is done with the permit it had, though the report was lost.
+
+        It has used it, unless it still asks for the same wish: then the answer was lost, or came late. False if the pod
+        has asked again since *ask*: a permit for that would reach nobody, and might free one that is being used.
+        """
+        lost: list[str] = []
+        for permit_id, given in known.given.items():
+            if given.key != ask.key or given.pod_uid != ask.pod_uid:
+                continue
+            same = given.wish == ask.wish != ""
+            if same and given.attempt >= ask.attempt:
+                return False
+            if not math.isinf(given.over):
+                continue
+            if same:
+                lost.append(permit_id)
+            else:
                 given.sent = given.given + PERMIT_LIFE_SECONDS
                 given.over = now
+        for permit_id in lost:
+            self._take_back(known, permit_id)
+        return True
+
+    def _take_back(self, known: _Application, permit_id: str) -> None:
+        """The permit was not used, and is as if it had not been given."""
+        given = known.given[permit_id]
+        self._drop(known, permit_id)
+        times = known.shares.get(given.key)
+        if times is not None and given.given in times:
+            times.remove(given.given)
+        known.starts.take_back(given.given, given.key, given.before)
 
     def _forget(self, known: _Application, now: float) -> None:
         """Drop what matters no more: the size is bounded by what can be given in half a minute and asked in an hour."""

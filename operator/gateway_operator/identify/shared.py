@@ -40,6 +40,8 @@ class SharedRequest(Wire, frozen=True, kw_only=True):
     pod_uid: str = msgspec.field(name="podUID")
     recovery: bool
     reserve: int
+    wish: str = ""
+    attempt: int = 0
 
 
 class SharedResult(Wire, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ def asked(request: SharedRequest, application: str) -> Ask:
         pod_uid=request.pod_uid,
         urgency=Urgency.RECOVERY if request.recovery else Urgency.RESHARD,
         reserve=request.reserve,
+        wish=request.wish,
+        attempt=request.attempt,
     )
 
 
@@ -81,6 +85,8 @@ class SharedGate:
             pod_uid=ask.pod_uid,
             recovery=ask.urgency is Urgency.RECOVERY,
             reserve=ask.reserve,
+            wish=ask.wish,
+            attempt=ask.attempt,
         )
         status, answer = await self._post(url, PATH, key, body)
         if status == 200 and (permit := _decoded(answer, Permit)) is not None:
