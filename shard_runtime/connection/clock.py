@@ -16,8 +16,9 @@ class SystemClock:
     has stamped.
     """
 
-    def __init__(self) -> None:
-        self._anchor = time.time() - time.monotonic()
+    def __init__(self, *, offset: float | None = None) -> None:
+        """*offset*: seconds that the wall clock is ahead of the monotonic one; None: as the machine has it now."""
+        self._anchor = system_offset() if offset is None else offset
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -27,6 +28,11 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def system_offset() -> float:
+    """Seconds that the machine's wall clock is ahead of its monotonic one now."""
+    return time.time() - time.monotonic()
 
 
 def system_chance() -> Chance:

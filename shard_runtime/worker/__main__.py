@@ -21,7 +21,7 @@ import uvloop
 
 from gateway_hooks import HookLoadError
 from shard_runtime.channel import serve_channel
-from shard_runtime.connection.clock import SystemClock
+from shard_runtime.connection.clock import SystemClock, system_offset
 from shard_runtime.connection.network import SystemNetwork
 from shard_runtime.disk import SystemDisk
 from shard_runtime.hooked.lines import NAME as LOG_HOOK
@@ -31,6 +31,7 @@ from shard_runtime.locks import hold_lock
 from shard_runtime.logs import Redaction, configure_logging, guard_crashes
 from shard_runtime.memory import give_back_memory
 from shard_runtime.orders import Begin, Done, Failed, FromWorker, NewSecrets, Stop, ToWorker
+from shard_runtime.worker.anchor import kept_offset, this_boot
 from shard_runtime.worker.core import Worker
 
 PR_SET_PDEATHSIG: Final = 1
@@ -120,7 +121,9 @@ class WorkerProcess:
                 "worker": begin.worker,
             },
         )
-        clock = SystemClock()
+        disk, state = SystemDisk(), Path(begin.state)
+        offset = kept_offset(system_offset(), boot=this_boot(), path=state / "clock.json", disk=disk)
+        clock = SystemClock(offset=offset)
         try:
             hooks = make_hooks(
                 begin.handlers,
@@ -135,13 +138,13 @@ class WorkerProcess:
             return Failed(error=str(error))
         if hooks is not None and LOG_HOOK in hooks:
             self._lines = asyncio.create_task(HookedLines.install(hooks, self._redaction).run(), name="hook: log")
-        await hold_lock(Path(begin.state) / "lock", clock=clock, log=log)
+        await hold_lock(state / "lock", clock=clock, log=log)
         self._worker = Worker(
             begin=begin,
             clock=clock,
             chance=random.Random(),
             network=self._network,
-            disk=SystemDisk(),
+            disk=disk,
             log=log,
             give_back_memory=give_back_memory,
             hooks=hooks,

@@ -205,6 +205,13 @@ class RunningPod:
         self._machine.trace.note(self.name, f"has its clock {skew_seconds:+g} s off")
         self._machine = replace(self._machine, skew_seconds=skew_seconds)
 
+    def power_cut(self) -> None:
+        """The node goes down and comes up again; what it had not synced is gone."""
+        self._machine.trace.note(self.name, "has a power cut")
+        self.kill()
+        self._machine.world.disk(self.name).power_cut()
+        self._machine = replace(self._machine, boots=self._machine.boots + 1)
+
     def kill(self) -> None:
         """``kill -9`` to all processes of the container, as an out-of-memory kill does it."""
         assert self.life is not None

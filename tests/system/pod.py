@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 from system.trace import Trace
+from virtual.clock import VirtualClock
 from virtual.disk import VirtualDisk
 from virtual.network import Request
 from virtual.world import Process, World
@@ -31,6 +32,7 @@ from shard_runtime.supervisor.pod import Pod, StaleRecordError
 from shard_runtime.supervisor.processes import FIRST_RESTART_SECONDS, HEALTHY_SECONDS, LONGEST_RESTART_SECONDS
 from shard_runtime.supervisor.standing import SupersededError
 from shard_runtime.supervisor.surface import Surface
+from shard_runtime.worker.anchor import kept_offset
 from shard_runtime.worker.core import Worker
 
 CONFIG: Final = Path("/etc/discord-gateway")
@@ -53,9 +55,18 @@ class Machine:
     uid: str
     mounts: VirtualDisk
     skew_seconds: float
+    """Of the wall clock, as it is set now."""
+    boots: int = 0
+    """How often it was started again."""
 
     def process(self) -> Process:
         return self.world.process(self.name, skew_seconds=self.skew_seconds)
+
+    def kept_clock(self, process: Process, state: Path) -> VirtualClock:
+        """The clock of a worker's process, as ``shard_runtime.worker.__main__`` makes it."""
+        offset = process.clock.unix_milliseconds() / 1000 - process.clock.monotonic()
+        kept = kept_offset(offset, boot=f"boot {self.boots}", path=state / "clock.json", disk=process.disk)
+        return VirtualClock(skew_seconds=self.skew_seconds + kept - offset)
 
 
 class CutLink:
@@ -97,7 +108,7 @@ class WorkerLife:
         log = machine.trace.logger(self._name, alive=lambda: self.process.alive)
         self._worker = Worker(
             begin=begin,  # type: ignore[arg-type]
-            clock=self.process.clock,
+            clock=machine.kept_clock(self.process, Path(begin.state)),  # type: ignore[attr-defined]
             chance=self.process.chance,
             network=self.process.network,
             disk=self.process.disk,

@@ -73,10 +73,7 @@ async def lose_pod(system: System, step: Step, chance: random.Random) -> None:
 async def power_cut(system: System, step: Step, chance: random.Random) -> None:
     """What a machine had not synced is gone."""
     if pods := alive(system):
-        pod = chance.choice(pods)
-        system.trace.note(pod.name, "has a power cut")
-        pod.kill()
-        system.world.disk(pod.name).power_cut()
+        chance.choice(pods).power_cut()
 
 
 async def clock_step(system: System, step: Step, chance: random.Random) -> None:

@@ -117,6 +117,24 @@ def test_a_pod_replaced_before_it_had_all_copies_of_what_the_old_generation_deli
     assert outcome.marked > 0
 
 
+@pytest.mark.parametrize("seconds", [-20.0, 20.0])
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_clock_that_is_set_while_streams_move(generation: int, seconds: float) -> None:
+    """What a restarted process tells in times fits what the one before it told."""
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_committed(system)
+        for pod in system.pods(generation):
+            pod.set_clock(seconds)
+            pod.kill()
+        await until_resharded(system)
+
+    for seed in SEEDS:
+        check_resharded(run_story(story, seed=seed))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pods_that_lose_all_they_have_at_the_commit_take_over_when_they_have_sessions_again(seed: int) -> None:
     """Until then the old generation goes on."""
