@@ -32,6 +32,8 @@ class ApiFaults:
     """The write happened, and nobody says so."""
     slow: float | None = None
     """Most seconds that a call takes longer to get there; None where that is never to be so."""
+    catch: Callable[[], float] | None = None
+    """Called when a write of the record sets out; says how many seconds longer it takes to get there."""
 
 
 class ClusterOfProcess:
@@ -57,7 +59,7 @@ class ClusterOfProcess:
         """The process is gone: what it tries from here on does not happen."""
         self._dead = True
 
-    async def _call(self, do: Callable[[], Result]) -> Result:
+    async def _call(self, do: Callable[[], Result], *, later: float = 0.0) -> Result:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         if self._dead:
@@ -80,7 +82,7 @@ class ClusterOfProcess:
             else:
                 answer.set_result(result)
 
-        delay = chance.uniform(*self._delay)
+        delay = later + chance.uniform(*self._delay)
         if faults.slow is not None:
             delay += chance.uniform(0, faults.slow)
         loop.call_later(delay, arrive)
@@ -90,8 +92,8 @@ class ClusterOfProcess:
             return await loop.create_future()
         return result
 
-    async def _write(self, do: Callable[[], Result]) -> Result:
-        result = await self._call(do)
+    async def _write(self, do: Callable[[], Result], *, later: float = 0.0) -> Result:
+        result = await self._call(do, later=later)
         if self._chance.random() < self._faults.lose_answer:
             raise UncertainError("the API server gave no answer")
         return result
@@ -109,7 +111,9 @@ class ClusterOfProcess:
         return await self._write(lambda: self._store.create(manifest))
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        return await self._write(lambda: self._store.replace(manifest))
+        caught = self._faults.catch if is_record(manifest) and not self._dead else None
+        later = 0.0 if caught is None else caught()
+        return await self._write(lambda: self._store.replace(manifest), later=later)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         await self._write(lambda: self._store.delete(kind, namespace, name, uid=uid))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
+from system.kinds import DELETES_PODS, KEEPS_CHECKPOINTS_FROM_OTHERS, KINDS, Kind
 
 Anchor = Literal["load", "begun", "committed"]
 """What a step's time counts from: the load beginning, a record that names a target, one that makes it active."""
@@ -97,130 +98,11 @@ def decode_schedule(data: bytes) -> Schedule:
     return msgspec.json.decode(data, type=Schedule)
 
 
-# --- What may be drawn ------------------------------------------------------------------------------------------------
-
-
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of step."""
-
-    act: str
-    weight: int
-    lasts: tuple[float, float] | None = None
-    resource: str | None = None
-    options: Callable[[random.Random], dict[str, Any]] = lambda chance: {}
-    frail: bool = False
-    """Only where sessions may be lost."""
-    forgetful: bool = True
-    """Also where Discord's replay buffer is short."""
-
-
-def _one_of(name: str, *values: object) -> Callable[[random.Random], dict[str, Any]]:
-    return lambda chance: {name: chance.choice(values)}
-
-
-def _bot_fails(chance: random.Random) -> dict[str, Any]:
-    return chance.choice(
-        [
-            *({"status": status} for status in (404, 408, 429, 500, 502, 503)),
-            *({"delay": milliseconds} for milliseconds in (50, 300, 2_000, 12_000)),
-            {"hang": True},
-            {"status": 429, "retry_after": chance.choice([1, 5])},
-        ]
-    )
-
-
-KINDS: Final = (
-    # the parts
-    Kind(act="kill_pod", weight=10, resource="pod"),
-    Kind(act="kill_worker", weight=8),
-    Kind(act="kill_operator", weight=8, lasts=(0.5, 30), resource="operator"),
-    Kind(act="delete_pod", weight=4, forgetful=False),
-    # the network
-    Kind(act="cut", weight=10, lasts=(0.5, 25), forgetful=False),
-    Kind(
-        act="cut_from_discord",
-        weight=6,
-        lasts=(3, 40),
-        options=_one_of("silent", False, True),
-        forgetful=False,
-    ),
-    Kind(act="isolate", weight=6, lasts=(0.5, 25), forgetful=False),
-    Kind(act="slow_link", weight=6, lasts=(2, 25), options=_one_of("delay", 0.2, 1.0, 3.0), forgetful=False),
-    Kind(
-        act="lossy_network",
-        weight=5,
-        lasts=(2, 20),
-        resource="network",
-        options=lambda chance: {"refuse": chance.choice([0.05, 0.3]), "lose": chance.choice([0.0, 0.05, 0.2])},
-    ),
-    Kind(act="reset_connections", weight=4),
-    # the bot
-    Kind(act="bot_away", weight=8, lasts=(0.5, 40), resource="bot"),
-    Kind(act="bot_fails", weight=10, lasts=(1, 25), resource="bot", options=_bot_fails),
-    # the API server
-    Kind(act="api_refuses", weight=5, lasts=(1, 25), resource="api", options=_one_of("share", 0.1, 0.5, 1.0)),
-    Kind(act="api_loses_answers", weight=5, lasts=(1, 25), resource="api", options=_one_of("share", 0.1, 0.5)),
-    Kind(act="slow_api", weight=5, lasts=(2, 25), resource="api", options=_one_of("delay", 0.5, 3.0, 8.0)),
-    # disks and clocks
-    Kind(act="full_disk", weight=6, lasts=(0.5, 20), resource="disk", forgetful=False),
-    Kind(act="unreadable_disk", weight=2, lasts=(0.5, 8), resource="disk", forgetful=False),
-    Kind(act="clock_step", weight=4, options=_one_of("seconds", -2.0, -0.5, 0.5, 2.0)),
-    # Discord
-    Kind(act="discord_closes", weight=8, options=_one_of("code", 1000, 1001, 4000, 4001, 4002, 4005, 4008)),
-    Kind(act="discord_reconnects", weight=6, options=_one_of("seconds", 0.0, 2.0)),
-    Kind(act="discord_drops", weight=5),
-    Kind(act="discord_invalidates", weight=6, options=lambda chance: {"resumable": True}),
-    Kind(act="discord_asks_for_heartbeats", weight=2),
-    Kind(act="discord_stalls", weight=5, lasts=(0.3, 4)),
-    Kind(
-        act="discord_window",
-        weight=12,
-        lasts=(3, 20),
-        options=_one_of(
-            "window",
-            "refuseConnections",
-            "reconnectInsteadOfHello",
-            "resetResumes",
-            "delayReady",
-            "dropHeartbeatAcks",
-            "delayHeartbeatAcks",
-            "api",
-            "apiHang",
-        ),
-        forgetful=False,
-    ),
-    Kind(act="burst", weight=4, lasts=(1, 6), resource="load", options=_one_of("times", 3, 8), forgetful=False),
-    Kind(act="guilds_come_and_go", weight=4),
-    Kind(act="guild_outage", weight=3, lasts=(2, 15), resource="guilds"),
-    # frail worlds
-    Kind(act="discord_closes", weight=10, options=_one_of("code", 4003, 4007, 4009), frail=True),
-    Kind(act="discord_invalidates", weight=12, options=lambda chance: {"resumable": False}, frail=True),
-    Kind(act="discord_kills_sessions", weight=8, frail=True),
-    Kind(act="lose_pod", weight=6, frail=True),
-    Kind(act="power_cut", weight=6, frail=True),
-)
-
-PLOTS: Final = frozenset({"reshard", "reshard_again", "change_of_mind", "grow", "rollout", "reconfigure", "pause"})
-"""What people do, or growth; the other acts are faults."""
-ALL_ACTS: Final = PLOTS | {kind.act for kind in KINDS}
-DELETES_PODS: Final = frozenset({"delete_pod", "rollout", "lose_pod"})
-KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
-    {
-        *(
-            "kill_pod",
-            "kill_worker",
-            "kill_operator",
-            "cut",
-            "cut_from_discord",
-            "isolate",
-            "slow_link",
-            "lossy_network",
-        ),
-        *("full_disk", "unreadable_disk", "lose_pod", "power_cut", "discord_window", "delete_pod"),
-    }
-)
 LARGEST: Final = 8
 """Most shards of a generation."""
+
+_Spans = list[tuple[float, float]]
+"""When a resource is taken: beginnings and ends, in seconds after the load began."""
 
 
 def draw_schedule(seed: int) -> Schedule:
@@ -232,7 +114,7 @@ def draw_schedule(seed: int) -> Schedule:
     kinds = [
         kind for kind in KINDS if (kind.frail <= setting.frail) and (kind.forgetful or kind_of_world != "forgetful")
     ]
-    busy: dict[str, list[tuple[float, float]]] = {}
+    busy: dict[str, _Spans] = {}
     begins = any(step.act in ("reshard", "reshard_again", "change_of_mind", "grow") for step in steps)
     for _ in range(chance.randrange(2, 9)):
         step = _draw_fault(chance, kinds, begins=begins)
@@ -241,6 +123,7 @@ def draw_schedule(seed: int) -> Schedule:
             resource = None  # only where Discord forgets, a second kill of a pod is one too many
         if resource is None or _is_free(busy.setdefault(resource, []), step):
             steps.append(step)
+    steps.extend(_draw_ordeal(seed, setting, busy, begins=begins))
     return Schedule(seed=seed, setting=setting, steps=tuple(sorted(steps, key=lambda step: (step.after, step.at))))
 
 
@@ -321,7 +204,61 @@ def _draw_fault(chance: random.Random, kinds: list[Kind], *, begins: bool) -> St
     )
 
 
-def _is_free(taken: list[tuple[float, float]], step: Step) -> bool:
+def _draw_ordeal(seed: int, setting: Setting, busy: dict[str, _Spans], *, begins: bool) -> list[Step]:
+    """What faults drawn one by one hardly ever make together; nothing for most seeds.
+
+    From a random number of its own, so that all other steps of a seed are what they are without it.
+    """
+    chance = random.Random(f"ordeal/{seed}")
+    names = ["none", "waiting for permits", "long absence", "late write"]
+    name = chance.choices(names, weights=[72, 8, 12, 8])[0]
+    if name == "long absence":
+        return _long_absence(chance, setting, busy.setdefault("bot", []))
+    if name == "waiting for permits" and begins and setting.max_concurrency < 3:
+        return [_while_permits_are_waited_for(chance)]
+    if name == "late write" and begins:
+        return _late_write(chance, busy.setdefault("operator", []))
+    return []
+
+
+def _long_absence(chance: random.Random, setting: Setting, taken: _Spans) -> list[Step]:
+    """The bot is away for longer than Discord remembers and than a pod may take to end, and a pod loses what it has."""
+    begin, seconds = chance.uniform(2, 15), chance.uniform(75, 120)
+    away = Step(act="bot_away", at=round(begin, 3), seconds=round(seconds, 3))
+    if not _is_free(taken, away):
+        return []
+    act = chance.choice(["delete_pod", "kill_pod", "kill_worker"]) if setting.remembers else "kill_worker"
+    share = chance.uniform(0.3, 0.6) if act == "delete_pod" else chance.uniform(0.3, 0.95)
+    return [away, Step(act=act, at=round(begin + share * seconds, 3), draw=chance.randrange(1_000_000))]
+
+
+def _while_permits_are_waited_for(chance: random.Random) -> Step:
+    """A pod of the generation that comes up is far from the operator, or loses its way to Discord."""
+    far = chance.random() < 0.5
+    return Step(
+        act="slow_link" if far else "cut_from_discord",
+        at=round(chance.uniform(1, 12), 3),
+        after="begun",
+        seconds=round(chance.uniform(10, 25) if far else chance.uniform(4, 15), 3),
+        draw=chance.randrange(1_000_000),
+        options={"newest": True, **({"delay": 3.0} if far else {"silent": False})},
+    )
+
+
+def _late_write(chance: random.Random, taken: _Spans) -> list[Step]:
+    """The operator dies with a write of the record on its way, which arrives when the next operator is at work."""
+    after: Anchor = chance.choice(["load", "begun", "begun", "committed"])
+    step = Step(
+        act="kill_operator_in_a_write",
+        at=round(chance.uniform(0, 5), 3) if after == "load" else 0.0,
+        after=after,
+        seconds=60.0,
+        options={"late": round(chance.uniform(2, 25), 3), "down": round(chance.uniform(0.5, 3), 3)},
+    )
+    return [step] if _is_free(taken, step) else []
+
+
+def _is_free(taken: _Spans, step: Step) -> bool:
     """Whether *step* fits between those of its resource; one that waits for an anchor has it for itself."""
     begin, end = step.at, step.at + step.seconds
     if step.after != "load" or not step.seconds:

@@ -5,6 +5,7 @@ An act chooses (which pod, which link) by its step's own number alone, among wha
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Final
 from gateway_operator.cluster.port import POD
 from system.nodes import RunningPod
 from system.schedule import Step
-from system.story import NAMESPACE, System
+from system.story import NAME, NAMESPACE, System
 
 from discord_simulator.inbox import Behaviour
 
@@ -30,6 +31,17 @@ async def strike(system: System, step: Step) -> None:
 def alive(system: System) -> list[RunningPod]:
     """Pods whose container runs, by name."""
     return [pod for pod in system.nodes.running if pod.life is not None and not pod.life.ended.is_set()]
+
+
+def newest(system: System) -> list[str]:
+    """Pods of the generation that was begun last."""
+    names = [pod.name for pod in system.nodes.running]
+    last = max((generation_of(name) for name in names), default=0)
+    return [name for name in names if generation_of(name) == last]
+
+
+def generation_of(pod: str) -> int:
+    return int(pod.removeprefix(f"{NAME}-g").partition("-")[0])
 
 
 # --- The parts --------------------------------------------------------------------------------------------------------
@@ -50,6 +62,27 @@ async def kill_worker(system: System, step: Step, chance: random.Random) -> None
 async def kill_operator(system: System, step: Step, chance: random.Random) -> None:
     system.operator.kill()
     await system.sleep(step.seconds)
+    system.operator.start()
+
+
+async def kill_operator_in_a_write(system: System, step: Step, chance: random.Random) -> None:
+    """It dies while its next write of the record is on its way, which is carried out all the same, much later."""
+    down, faults, sets_out = step.options["down"], system.operator.faults, asyncio.Event()
+
+    def catch() -> float:
+        sets_out.set()
+        return float(step.options["late"])
+
+    faults.catch = catch
+    try:
+        async with asyncio.timeout(step.seconds - down):
+            await sets_out.wait()
+    except TimeoutError:
+        return
+    finally:
+        faults.catch = None
+    system.operator.kill()
+    await system.sleep(down)
     system.operator.start()
 
 
@@ -100,8 +133,8 @@ async def cut(system: System, step: Step, chance: random.Random) -> None:
 
 async def cut_from_discord(system: System, step: Step, chance: random.Random) -> None:
     """A pod's way to Discord is cut; it knows at once if its connections are reset too, else by their silence."""
-    if pods := system.nodes.running:
-        pod = chance.choice(pods).name
+    if pods := newest(system) if step.options.get("newest") else [pod.name for pod in system.nodes.running]:
+        pod = chance.choice(pods)
         system.cut(pod, "discord")
         if not step.options["silent"]:
             system.reset(pod, "discord")
@@ -118,7 +151,10 @@ async def isolate(system: System, step: Step, chance: random.Random) -> None:
 
 async def slow_link(system: System, step: Step, chance: random.Random) -> None:
     pods = [pod.name for pod in system.nodes.running]
-    first, second = chance.sample([*pods, *SERVICES], 2)
+    if step.options.get("newest") and newest(system):
+        first, second = "operator", chance.choice(newest(system))
+    else:
+        first, second = chance.sample([*pods, *SERVICES], 2)
     delay = step.options["delay"]
     system.trace.note("network", f"takes {delay} s between {first} and {second}")
     system.world.network.links.set_delay(first, second, (delay / 2, delay))
@@ -283,7 +319,7 @@ async def pause(system: System, step: Step, chance: random.Random) -> None:
 ACTS: Final[Mapping[str, Act]] = {
     act.__name__: act
     for act in (
-        *(kill_pod, kill_worker, kill_operator, delete_pod, lose_pod, power_cut, clock_step),
+        *(kill_pod, kill_worker, kill_operator, kill_operator_in_a_write, delete_pod, lose_pod, power_cut, clock_step),
         *(cut, cut_from_discord, isolate, slow_link, lossy_network, reset_connections),
         *(bot_away, bot_fails, api_refuses, api_loses_answers, slow_api, full_disk, unreadable_disk),
         *(discord_stalls, discord_window, burst, guilds_come_and_go, guild_outage),

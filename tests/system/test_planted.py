@@ -7,22 +7,31 @@ from pathlib import Path
 import pytest
 from system.planted import PLANTED
 from system.schedule import Schedule, Setting, Step, draw_schedule
-from system.seeds import run_schedule, shrunk
+from system.seeds import run_seed, shrunk
 from system.shrink import Shrinker
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
 
 
+def catching(name: str) -> int:
+    """The first seed that catches the bug of that name."""
+    planted = PLANTED[name]
+    broken = {}
+    for seed in planted.seeds:
+        broken[seed] = run_seed(seed, name).broken
+        if any(sentence.startswith(f"{planted.breaks}:") for sentence in broken[seed]):
+            return seed
+    pytest.fail(f"none of {planted.seeds} breaks {planted.breaks!r}: {broken}")
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_caught(name: str) -> None:
-    planted = PLANTED[name]
-    report = run_schedule(draw_schedule(planted.seed), name)
-    assert planted.breaks in report.promises, report.broken
+    assert catching(name) in range(1, 2001)
 
 
 def test_a_failing_run_shrinks() -> None:
     name = "no checkpoint"
-    schedule = draw_schedule(PLANTED[name].seed)
+    schedule = draw_schedule(catching(name))
     shortest, report = shrunk(schedule, planted=name, tries=8)
     assert PLANTED[name].breaks in report.promises
     assert 0 < len(shortest.steps) < len(schedule.steps)
@@ -31,7 +40,8 @@ def test_a_failing_run_shrinks() -> None:
 def test_the_page_lists_every_planted_bug() -> None:
     page = PAGE.read_text()
     for name, planted in PLANTED.items():
-        assert f"| {name} | {planted.what} | {planted.seed} | {planted.breaks} |" in page
+        seeds = ", ".join(map(str, planted.seeds))
+        assert f"| {name} | {planted.what} | {seeds} | {planted.breaks} |" in page
 
 
 def test_shrinking_finds_the_steps_that_matter() -> None:

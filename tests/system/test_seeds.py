@@ -6,7 +6,8 @@ import os
 from collections import Counter
 
 import pytest
-from system.schedule import ALL_ACTS, decode_schedule, draw_schedule
+from system.kinds import ALL_ACTS
+from system.schedule import decode_schedule, draw_schedule
 from system.seeds import Result, describe, pool, run_seed, run_seeds, shrunk
 from system.strikes import ACTS
 

@@ -1,0 +1,128 @@
+"""Bugs of delivery, and of what outlives a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from system.bugs.planting import Change, Planted
+
+from shard_runtime.delivery.lanes import Lane
+from shard_runtime.delivery.spilling import Spiller
+from shard_runtime.delivery.watermark import Watermark
+from shard_runtime.protocol import transitions
+from shard_runtime.protocol.transitions import Input
+from shard_runtime.worker.core import Worker
+from shard_runtime.worker.shards import Shards
+
+
+def _skipping_watermark() -> Iterable[Change]:
+    def finish(self: Watermark, sequence: int) -> None:
+        self.value = max(self.value, sequence)
+
+    yield Watermark, "finish", finish
+
+
+def _as_received(self: Worker, session: Any) -> Any:
+    return replace(session, sequence=self._shards.handed_over()[session.session_id])
+
+
+def _checkpoint_of_what_is_on_disk() -> Iterable[Change]:
+    async def leave(self: Worker, end_sessions: bool) -> None:
+        if not (end_sessions or self._held_back() or not self._shards.started):
+            await self._checkpoints.leave(self._shards.saved())
+
+    yield Worker, "_leave_checkpoint", leave
+
+
+def _no_checkpoint() -> Iterable[Change]:
+    async def leave(self: Worker, end_sessions: bool) -> None:
+        return
+
+    yield Worker, "_leave_checkpoint", leave
+
+
+def _stops_with_1000() -> Iterable[Change]:
+    kept = Shards.stop
+
+    async def stop(self: Shards, *, end_session: bool) -> None:
+        await kept(self, end_session=True)
+
+    yield Shards, "stop", stop
+
+
+def _forgotten_sessions() -> Iterable[Change]:
+    yield Worker, "_sessions_changed", lambda self: None
+    kept = Worker._save
+
+    def save(self: Worker) -> None:
+        if asyncio.get_running_loop().time() % 10 < 1:
+            kept(self)
+
+    yield Worker, "_save", save
+
+
+def _newest_first() -> Iterable[Change]:
+    def append(self: Lane, event: Any) -> None:
+        self.head.appendleft(event)
+        self.wake()
+
+    yield Lane, "append", append
+
+
+def _op_9_true_identifies() -> Iterable[Change]:
+    yield transitions.ENDINGS, Input.INVALID_RESUMABLE, transitions.ENDINGS[Input.INVALID]
+
+
+BUGS: Final[Mapping[str, Planted]] = {
+    "spill only when memory is full": Planted(
+        what="What is not acknowledged stays in memory alone.",
+        breaks="nothing is lost",
+        seeds=(1655,),
+        changes=lambda: [(Spiller, "_due", lambda self, now: [])],
+    ),
+    "a watermark that skips": Planted(
+        what="The watermark is the highest sequence that is finished, whatever is not below it.",
+        breaks="nothing is lost",
+        seeds=(122,),
+        changes=_skipping_watermark,
+    ),
+    "checkpoint counts what only the lost disk held": Planted(
+        what="The sequence left with others is the watermark, with what is safe on the pod's own disk.",
+        breaks="nothing is lost",
+        seeds=(21,),
+        changes=_checkpoint_of_what_is_on_disk,
+    ),
+    "no checkpoint": Planted(
+        what="A pod that stops leaves its sessions with nobody.",
+        breaks="sessions live on",
+        seeds=(385, 235, 286),
+        changes=_no_checkpoint,
+    ),
+    "sequence saved before acknowledgement": Planted(
+        what="The sequence saved on disk is the last received one.",
+        breaks="nothing is lost",
+        seeds=(22,),
+        changes=lambda: [(Worker, "_as_delivered", _as_received)],
+    ),
+    "close with 1000 on SIGTERM": Planted(
+        what="A pod that stops closes its sessions with 1000, which ends them.",
+        breaks="sessions live on",
+        seeds=(13,),
+        changes=_stops_with_1000,
+    ),
+    "op 9 true starts a new session": Planted(
+        what="An op 9 that says that the session can be resumed is answered with IDENTIFY.",
+        breaks="sessions live on",
+        seeds=(38,),
+        changes=_op_9_true_identifies,
+    ),
+    "newest first": Planted(
+        what="What waits in a lane is delivered newest first.",
+        breaks="order in a guild",
+        seeds=(2,),
+        changes=_newest_first,
+    ),
+}

@@ -1,0 +1,55 @@
+"""Bugs of the identify gate, and of pods that have a permit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from gateway_operator.identify import gate
+from gateway_operator.identify.gate import IdentifyGate
+from system.bugs.planting import Change, Planted
+
+from shard_runtime.permission import Permission
+
+LOOK_SECONDS: Final = 0.05
+
+
+def _late_permit() -> Iterable[Change]:
+    async def ask(self: Permission) -> None:
+        try:
+            permit = await self._permits.acquire(self._shard)
+            while not self._waiting():
+                await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            self._asking = None
+        self._permit = permit
+        self._granted(self._clock.monotonic())
+
+    yield Permission, "_ask", ask
+
+
+def _lost_permit() -> Iterable[Change]:
+    yield IdentifyGate, "_expire", lambda self, known, now: None
+    yield IdentifyGate, "_end_earlier", lambda self, known, ask, now: None
+
+
+BUGS: Final[Mapping[str, Planted]] = {
+    "permit used late": Planted(
+        what="A permit that comes while its shard has no connection is kept until it has one.",
+        breaks="identify buckets",
+        seeds=(1457, 1502, 1530, 900),
+        changes=_late_permit,
+    ),
+    "permit lost with its pod": Planted(
+        what="The gate waits for ever for the report of a permit.",
+        breaks="progress",
+        seeds=(1887, 937),
+        changes=_lost_permit,
+    ),
+    "new leader grants at once": Planted(
+        what="A gate that has just started gives permits although others may be in use.",
+        breaks="identify buckets",
+        seeds=(367, 1274),
+        changes=lambda: [(gate, "SILENCE_SECONDS", 0.0)],
+    ),
+}
