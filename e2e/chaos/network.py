@@ -51,10 +51,15 @@ def rules(act: Act, addresses: Sequence[Address], *, amount: float, queue: int) 
 
 def _then(act: Act, match: tuple[str, ...], *, amount: float, queue: int) -> Iterator[tuple[str, ...]]:
     if act is Act.REFUSE:
-        # what is inserted later is looked at first
-        yield ("-j", "REJECT")
-        if "-p" not in match:
-            yield ("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+        # a refusal is a packet too, and must get through
+        for protocol, refusal in (
+            ("tcp", ("!", "--tcp-flags", "RST", "RST", "-j", "REJECT", "--reject-with", "tcp-reset")),
+            ("udp", ("-j", "REJECT")),
+        ):
+            if "-p" not in match:
+                yield ("-p", protocol, *refusal)
+            elif protocol in match:
+                yield refusal
     elif act is Act.LOSSY:
         yield ("-m", "statistic", "--mode", "random", "--probability", f"{amount:.3f}", "-j", "DROP")
     elif act is Act.SLOW:

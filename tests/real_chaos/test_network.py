@@ -18,11 +18,17 @@ def test_a_cut_drops_both_directions() -> None:
     ]
 
 
-def test_a_refusal_resets_connections_and_is_said_to_other_protocols() -> None:
+RESET = ("!", "--tcp-flags", "RST", "RST", "-j", "REJECT", "--reject-with", "tcp-reset")
+
+
+def test_a_refusal_is_a_reset_that_gets_through() -> None:
     assert rules(Act.REFUSE, [POD], amount=0, queue=1)[:2] == [
-        ("OUTPUT", "-d", "10.85.0.7", "-j", "REJECT"),
-        ("OUTPUT", "-d", "10.85.0.7", "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"),
+        ("OUTPUT", "-d", "10.85.0.7", "-p", "tcp", *RESET),
+        ("OUTPUT", "-d", "10.85.0.7", "-p", "udp", "-j", "REJECT"),
     ]
+    by_port = rules(Act.REFUSE, [Address(ip="10.85.0.1", port=53)], amount=0, queue=1)
+    assert by_port[0] == ("OUTPUT", "-p", "udp", "-d", "10.85.0.1", "--dport", "53", "-j", "REJECT")
+    assert by_port[2] == ("OUTPUT", "-p", "tcp", "-d", "10.85.0.1", "--dport", "53", *RESET)
 
 
 def test_a_port_alone_is_struck_in_both_protocols() -> None:
