@@ -43,8 +43,9 @@ def judged(
     """What was counted, and the promises that were broken.
 
     *generations* are all that there have been, with how many shards each has; *connected* are Discord's connected
-    sessions, by the number of shards that they were identified with. *identifies_held_up* says that the network
-    or a pause may have made an IDENTIFY late on its way, which Discord may then refuse for the next one's sake.
+    sessions, by the number of shards that they were identified with. *identifies_held_up* says that the network or a
+    pause may have held up an IDENTIFY, which Discord may then refuse for the next one's sake, or its READY, without
+    which nobody can resume the session.
     """
     verdict, counters = judge(truth, received), truth.counters
     copies = unexplained_duplicates(truth, received)
@@ -57,7 +58,7 @@ def judged(
         broken.append(f"order in a guild: {verdict.stream_violations} times not, such as {verdict.order_examples[0]}")
     broken.extend(generations_going_back(truth, received))
     broken.extend(_sessions_ended(truth, received))
-    owed = sum(generations.values())
+    owed = sum(generations.values()) + (_never_known(truth, received) if identifies_held_up else 0)
     if counters.identifies_accepted > owed:
         broken.append(f"no IDENTIFY while a session can be resumed: {counters.identifies_accepted}, not {owed}")
     if counters.budget_overruns:
@@ -98,6 +99,17 @@ def _sessions_ended(truth: Truth, received: Received) -> Iterator[str]:
     for (generation, shard), several in sessions.items():
         if len(several) > 1:
             yield f"sessions live on: shard {shard} of generation {generation} had {several}"
+
+
+def _never_known(truth: Truth, received: Received) -> int:
+    """How many sessions may have been begun without anybody having got their READY: nothing of them was ever delivered,
+    they were never resumed, and another one took their place."""
+    delivered = {received.sessions[session] for session in received.session}
+    places = [(session.count, session.shard) for session in truth.sessions]
+    return sum(
+        session.id not in delivered and not session.resumes and place in places[index + 1 :]
+        for index, (session, place) in enumerate(zip(truth.sessions, places, strict=True))
+    )
 
 
 def _not_connected(connected: Mapping[int, int], generations: Mapping[int, int]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 from harness.kubectl import KubectlError
 from harness.scene import GATEWAY, Scene
-from harness.traces import ARTIFACTS
+from harness.traces import ARTIFACTS, dump
 
 from chaos.judgement import Numbers, judged
 from chaos.schedule import Act, Part, Round, Strike
@@ -71,14 +71,19 @@ class Run:
         self._say_line(f"{time.monotonic() - self._began:7.1f} s  {text}")
 
     def go(self, rounds: tuple[Round, ...]) -> Numbers:
-        """Raises ``AssertionError`` with the promises that were broken, or with what did not recover."""
+        """Raises ``AssertionError`` with the promises that were broken in any round, or with what did not recover."""
         numbers = None
+        broken: dict[str, None] = {}
         for number, each in enumerate(rounds, start=1):
             self._say(f"round {number} of {len(rounds)}: {len(each.strikes)} strikes")
             self._scene.load(self._rate)
             self._strike(each)
             self._recover(each)
-            numbers = self._judge()
+            numbers, found = self._judge()
+            if found and not broken:
+                dump(self._scene.kubectl, test=f"chaos-round-{number}", operator_namespace=self._scene.system.namespace)
+            broken.update(dict.fromkeys(found))
+        assert not broken, "\n".join(broken)
         assert numbers is not None
         return numbers
 
@@ -216,7 +221,7 @@ class Run:
             return {}
         return {int(count): each["connected"] for count, each in sessions.items() if each["connected"]}
 
-    def _judge(self) -> Numbers:
+    def _judge(self) -> tuple[Numbers, list[str]]:
         self._scene.load(0)
         deadline = time.monotonic() + DELIVERY_SECONDS
         while True:
@@ -233,9 +238,10 @@ class Run:
                 break
             time.sleep(2)
         self._say(f"  {numbers.line()}")
+        for promise in broken:
+            self._say(f"  broken: {promise}")
         if broken:
             ARTIFACTS.mkdir(parents=True, exist_ok=True)
             (ARTIFACTS / "chaos-truth.json").write_bytes(msgspec.json.encode(truth))
             (ARTIFACTS / "chaos-received.json").write_bytes(msgspec.json.encode(received))
-        assert not broken, "\n".join(broken)
-        return numbers
+        return numbers, broken

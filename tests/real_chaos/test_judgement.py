@@ -103,6 +103,15 @@ def test_a_session_that_we_end_or_replace_is_a_broken_promise() -> None:
     assert "no IDENTIFY while a session can be resumed" in found
 
 
+def test_a_session_whose_ready_was_held_up_may_be_begun_again() -> None:
+    lost, anew = session(AGAIN, events=[]), session(NEW, events=[2, 3, 4])
+    facts = truth(RESHARDED.sessions[0], lost, anew)
+    assert broken(facts, received(*ARRIVED)) == ["no IDENTIFY while a session can be resumed"]
+    assert broken(facts, received(*ARRIVED), held_up=True) == []
+    lost.resumes = 1
+    assert broken(facts, received(*ARRIVED), held_up=True) == ["no IDENTIFY while a session can be resumed"]
+
+
 def test_the_budget_and_the_buckets() -> None:
     sessions = RESHARDED.sessions
     assert broken(truth(*sessions, budget_overruns=1), received(*ARRIVED)) == ["the identify budget"]
