@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ from shard_runtime.siblings import SiblingError, Siblings
 
 CALL_SECONDS: Final = 2.0
 SIBLINGS: Final = 2
+MOST_NUMBERS: Final = 5000
+"""Of sequences and keys in one checkpoint: with 250 sessions it stays below the 256 KiB that the operator reads."""
 
 
 class Checkpoints:
@@ -58,7 +61,7 @@ class Checkpoints:
             pod=self._pod,
             pod_uid=self._pod_uid,
             made_at=self._clock.unix_milliseconds(),
-            sessions=[session_checkpoint(shard, session) for shard, session in sessions.items()],
+            sessions=[session_checkpoint(shard, session) for shard, session in _bounded(sessions).items()],
         )
         body = contract.encode(checkpoint)
         answers = await self._ask_all(lambda url: self._call("POST", f"{url}/v1/checkpoints", body))
@@ -110,6 +113,19 @@ class Checkpoints:
             self._log.debug("Checkpoints: %s", error)
             return 0, b""
         return answer.status, answer.body
+
+
+def _bounded(sessions: Mapping[int, SavedSession]) -> dict[int, SavedSession]:
+    """*sessions* with at most :data:`MOST_NUMBERS` numbers: what is not told of may be delivered again, unmarked."""
+    left = MOST_NUMBERS
+    bounded: dict[int, SavedSession] = {}
+    for shard, session in sessions.items():
+        finished = session.finished[: left // 2 * 2]
+        unsure = session.unsure[: left - len(finished)]
+        late = session.late[: left - len(finished) - len(unsure)]
+        left -= len(finished) + len(unsure) + len(late)
+        bounded[shard] = replace(session, finished=finished, unsure=unsure, late=late)
+    return bounded
 
 
 def _decoded(body: bytes) -> contract.Checkpoint | None:

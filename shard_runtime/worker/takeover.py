@@ -99,6 +99,7 @@ class Takeover:
         self._log = log
         self._committed = asyncio.Event()
         self._disk_failed = False
+        self._said_unready = False
         self._found: dict[int, _Found] = {}
         self._rehearsed_at: dict[int, int] = {}
 
@@ -271,7 +272,11 @@ class Takeover:
                     self._rehearse(pod, reply)
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
-            if not self._cutover.is_ready(self._clock.unix_milliseconds(), without=self._without_session()):
+            without = self._without_session()
+            if not self._cutover.is_ready(self._clock.unix_milliseconds(), without=without):
+                if without and not self._said_unready:
+                    self._log.warning("The handover waits: shards %s have no session.", list(without))
+                    self._said_unready = True
                 # It goes on delivering meanwhile, unless a sibling of ours has had it sealed.
                 reply = await self._siblings.window(self._predecessor, pod, light)
                 if reply.sealed_at is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from gateway_operator.web.surface import LONGEST_BODY_BYTES
 from runtime.configuration import configuration
 from runtime.in_process import SECRETS, PodInOneProcess
 from runtime.stage import record
@@ -16,8 +18,11 @@ from virtual.network import Request
 from virtual.world import World, run_world
 
 from shard_runtime import contract
+from shard_runtime.checkpoints import Checkpoints
 from shard_runtime.contract import CHECKPOINT_LIFE_SECONDS, Checkpoint, CheckpointBook, SessionCheckpoint
 from shard_runtime.ports import Response
+from shard_runtime.shard_ports import SavedSession
+from shard_runtime.siblings import Siblings
 
 GUILDS = tuple(number << 22 for number in range(1, 9))
 LAYOUT = contract.ShardLayout(count=6, first=0, last=5, per_worker=1, workers_per_pod=2)
@@ -161,6 +166,51 @@ def test_every_pod_may_be_replaced_by_turns() -> None:
         assert len(town.discord.identifies) == 6
         assert len(town.discord.resumes) == 6
         assert sorted(set(town.numbers)) == list(range(town.sent))
+
+    run_world(story)
+
+
+def test_a_checkpoint_of_many_sessions_is_small_enough_for_the_operator() -> None:
+    async def story(world: World) -> None:
+        bodies: list[bytes] = []
+
+        async def http(request: Request) -> Response:
+            bodies.append(request.body)
+            return Response(204, {}, b"")
+
+        world.network.serve("operator", http=http)
+        network = world.process("pod").network
+        log = logging.getLogger("test")
+        config = configuration(layout=contract.ShardLayout(count=250, first=0, last=249, per_worker=250))
+        checkpoints = Checkpoints(
+            config=config,
+            pod=0,
+            pod_uid="u",
+            bearer=lambda: SECRETS.operator,
+            siblings=Siblings(
+                pod_url=config.pod_url, bearer=lambda: SECRETS.operator, network=network, disk=world.disk("pod")
+            ),
+            network=network,
+            clock=world.clock,
+            log=log,
+        )
+        session = SavedSession(
+            session_id="0" * 32,
+            resume_url="wss://gateway-us-east1-b.discord.gg",
+            sequence=10**9,
+            guilds=1000,
+            started_at=10**12,
+            finished=tuple(range(10**9, 10**9 + 512)),
+            unsure=tuple(range(10**9, 10**9 + 1000)),
+            late=tuple(range(2**64 - 2000, 2**64)),
+        )
+        await checkpoints.leave(dict.fromkeys(range(250), session))
+        (body,) = bodies
+        assert len(body) < LONGEST_BODY_BYTES
+        told = contract.decode(body, Checkpoint).sessions
+        assert len(told) == 250
+        assert tuple(told[0].late) == session.late
+        assert [len(told[1].finished), len(told[1].unsure), len(told[1].late)] == [512, 976, 0]
 
     run_world(story)
 
