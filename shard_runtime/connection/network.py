@@ -7,9 +7,10 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from shard_runtime.connection.http_client import HttpClient
-from shard_runtime.connection.websocket import open_websocket
+from shard_runtime.connection.websocket import PicowsWebSocket, open_websocket
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
 
 USER_AGENT: Final = "DiscordBot (https://github.com/discordgateway/discord-gateway-operator, 0.1.0)"
@@ -24,10 +25,13 @@ class SystemNetwork:
         self._context = context
         self._user_agent = user_agent
         self._http = HttpClient(context=context, user_agent=user_agent)
+        self._websockets: WeakSet[PicowsWebSocket] = WeakSet()
 
     async def connect(self, url: str, listener: FrameListener, *, timeout: float) -> WebSocket:
         context = self._tls() if url.startswith("wss:") else None
-        return await open_websocket(url, listener, timeout=timeout, context=context, user_agent=self._user_agent)
+        websocket = await open_websocket(url, listener, timeout=timeout, context=context, user_agent=self._user_agent)
+        self._websockets.add(websocket)
+        return websocket
 
     async def request(
         self,
@@ -47,6 +51,11 @@ class SystemNetwork:
             raise NetworkError(f"{_host(url)}: {error}") from None
         except (OSError, ValueError) as error:
             raise NetworkError(f"{_host(url)}: {_sentence(error, timeout)}") from None
+
+    def give_back_memory(self) -> None:
+        """What the open connections have taken and do not need at the moment."""
+        for websocket in list(self._websockets):
+            websocket.give_back_memory()
 
     async def close(self) -> None:
         """End idle and open HTTP connections; websockets are closed by those who opened them."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from shard_runtime.memory import empty
+
 BUFFER_BYTES: Final = 64 << 10
-"""Of a new connection; what is not used takes no memory."""
+"""Of a new connection."""
 
 LARGEST_READ: Final = BUFFER_BYTES * 3 // 4
 """Leaves room for the beginning of a message that did not come whole."""
@@ -55,3 +57,9 @@ class BoundedReads(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
         self._buffer_updated(nbytes)
+
+    def give_back(self) -> None:
+        """Keep no memory for the part of the buffer that nothing is in."""
+        buffer = self._get_buffer(-1)
+        assert isinstance(buffer, memoryview)
+        empty(buffer)

@@ -232,6 +232,11 @@ class PicowsWebSocket(WSListener):
     def received_bytes(self) -> int:
         return 0 if self._reads is None else self._reads.received
 
+    def give_back_memory(self) -> None:
+        """What reading has taken and does not need at the moment."""
+        if self._reads is not None and self._transport is not None and not self._transport.is_disconnected:
+            self._reads.give_back()
+
     def _send_close(self, code: int) -> None:
         assert self._transport is not None
         # picows takes any number and has no names for Discord's.

@@ -10,6 +10,8 @@ is all that a live count needs; ids are kept only until they were seen.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,6 +19,8 @@ from shard_runtime.protocol.payloads import GuildNews
 
 SETTLE_SECONDS: Final = 15.0
 GUILDS_INTENT: Final = 1 << 0
+
+LARGEST_SNOWFLAKE: Final = (1 << 64) - 1
 
 GUILD_FLOW: Final = frozenset({"GUILD_CREATE", "GUILD_DELETE"})
 """The dispatches to pass to :class:`Guilds`."""
@@ -27,7 +31,7 @@ class Guilds:
 
     def __init__(self, *, count: int, pending: Iterable[int], ready_at: float | None) -> None:
         self.count = count
-        self._pending = set(pending)
+        self._pending = Pending(pending)
         self._ready_at = ready_at
 
     @classmethod
@@ -40,20 +44,42 @@ class Guilds:
         return cls(count=count, pending=(), ready_at=None)
 
     def created(self, news: GuildNews) -> None:
-        if news.guild in self._pending:
-            self._pending.discard(news.guild)
-        elif news.unavailable is not False:  # absent: joined; true: joined during an outage
+        if self._pending.seen(news.guild):
+            return
+        if news.unavailable is not False:  # absent: joined; true: joined during an outage
             self.count += 1
 
     def deleted(self, news: GuildNews) -> None:
-        self._pending.discard(news.guild)
+        self._pending.seen(news.guild)
         if news.unavailable is not True and self.count > 0:
             self.count -= 1
 
     def settled(self, now: float) -> bool:
-        if not self._pending or self._ready_at is None:
+        if not self._pending.left or self._ready_at is None:
             return True
         if now - self._ready_at < SETTLE_SECONDS:
             return False
-        self._pending.clear()
+        self._pending = Pending(())
+        return True
+
+
+class Pending:
+    """Ids that have not been seen: in 9 bytes each, where a set takes 70, since all shards start at once."""
+
+    __slots__ = ("_ids", "_unseen", "left")
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self._ids = array("Q", sorted({number for number in ids if 0 <= number <= LARGEST_SNOWFLAKE}))
+        self._unseen = bytearray(b"\x01") * len(self._ids)
+        self.left = len(self._ids)
+
+    def seen(self, number: int) -> bool:
+        """*number* is seen; whether that was news."""
+        at = bisect_left(self._ids, number)
+        if at == len(self._ids) or self._ids[at] != number or not self._unseen[at]:
+            return False
+        self._unseen[at] = 0
+        self.left -= 1
+        if not self.left:
+            self._ids, self._unseen = array("Q"), bytearray()
         return True

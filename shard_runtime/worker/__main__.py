@@ -146,12 +146,16 @@ class WorkerProcess:
             network=self._network,
             disk=disk,
             log=log,
-            give_back_memory=give_back_memory,
+            give_back_memory=self._give_back_memory,
             hooks=hooks,
         )
         self._running = asyncio.create_task(self._worker.run(), name="worker")
         self._begun.set()
         return Done()
+
+    def _give_back_memory(self) -> None:
+        self._network.give_back_memory()
+        give_back_memory()
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.gaps import Gaps
 from shard_runtime.worker.inheritance import Inheritance
 from shard_runtime.worker.notices import Notices
+from shard_runtime.worker.quiet import Quiet
 from shard_runtime.worker.sealing import OldSide
 from shard_runtime.worker.sessions import SessionFile
 from shard_runtime.worker.shards import Shards
@@ -86,8 +87,9 @@ class Worker:
         give_back_memory: Callable[[], None] = lambda: None,
         hooks: Hooks | None = None,
     ) -> None:
-        """*give_back_memory* is called when much memory has become free."""
+        """*give_back_memory* is called when memory may have become free that is not needed soon."""
         self._give_back_memory = give_back_memory
+        self._quiet = Quiet()
         self._largest_memory = 0
         self._lag = Histogram(LAG_BOUNDS)
         self._begin = begin
@@ -432,13 +434,15 @@ class Worker:
     def _look_at_memory(self) -> None:
         memory = self._delivery.memory
         self._largest_memory = max(self._largest_memory, memory)
-        if self._largest_memory > MUCH_MEMORY and memory < LITTLE_MEMORY:
+        quiet = self._quiet.look(self._shards.received_bytes, self._clock.monotonic())
+        if quiet or (self._largest_memory > MUCH_MEMORY and memory < LITTLE_MEMORY):
             self._largest_memory = 0
             self._give_back_memory()
 
     def _sessions_changed(self) -> None:
         """A session began or ended: a kill right after must find it on disk, so it is written in this turn."""
         asyncio.get_running_loop().call_soon(self._save)
+        self._quiet.sessions_changed = True
 
     def _save(self) -> None:
         if self._shards.started and self._ending is None:

@@ -253,9 +253,14 @@ class Shards:
             for shard in self._ids
         ]
 
+    @property
+    def received_bytes(self) -> int:
+        """On the wire, since the start."""
+        return self._meter.wire + sum(shard.received_bytes for shard in self._shards.values())
+
     def measures(self) -> Measures:
         """What all shards together have measured."""
-        wire = sum(shard.received_bytes for shard in self._shards.values())
+        wire = self.received_bytes - self._meter.wire
         return self._meter.measures(wire=wire, compressed=self._options.compression != NONE)
 
     def handed_over(self) -> dict[str, int]:

@@ -329,3 +329,33 @@ def test_a_message_larger_than_a_read_arrives_whole(run: Run) -> None:
         assert listener.frames == [big, b"after"]
 
     play(run, handler, story)
+
+
+def test_memory_given_back_in_the_middle_of_a_message_is_none_of_the_message(run: Run) -> None:
+    big = bytes(range(256)) * (BUFFER_BYTES // 4 // 256)
+    rest = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.receive()
+        peer.frame(BINARY, big)
+        whole = b"\x82\x7e" + struct.pack(">H", len(big)) + big
+        peer.writer.write(whole[: len(whole) // 2])
+        await rest.wait()
+        peer.writer.write(whole[len(whole) // 2 :])
+        peer.frame(TEXT, b"after")
+        await peer.ended()
+
+    async def story(socket: WebSocket, listener: Listener) -> None:
+        assert isinstance(socket, PicowsWebSocket)
+        socket.send(b"go on")
+        for _ in range(10_000):
+            if socket.received_bytes > len(big) * 3 // 2:
+                break
+            await asyncio.sleep(0.001)
+        assert len(listener.frames) == 1
+        socket.give_back_memory()
+        rest.set()
+        await listener.until(lambda: len(listener.frames) == 3)
+        assert listener.frames == [big, big, b"after"]
+
+    play(run, handler, story)

@@ -10,7 +10,7 @@ from shard_runtime import contract
 from shard_runtime.contract import IdentifyOptions, IdentifyProperties
 from shard_runtime.protocol import payloads
 from shard_runtime.protocol.envelope import UnreadableError
-from shard_runtime.protocol.guilds import Guilds
+from shard_runtime.protocol.guilds import SETTLE_SECONDS, Guilds
 
 
 def test_identify_in_full() -> None:
@@ -72,3 +72,26 @@ def test_without_the_guilds_intent_a_session_is_settled_at_once() -> None:
     guilds = frozenset({1, 2})
     assert Guilds.after_ready(guilds, intents=1 << 9, now=5).settled(5)
     assert not Guilds.after_ready(guilds, intents=1, now=5).settled(5)
+
+
+def test_a_session_is_settled_when_every_guild_of_ready_was_seen() -> None:
+    ready = [9, 1 << 63, (1 << 64) - 1, 4]
+    guilds = Guilds.after_ready(frozenset(ready), intents=1, now=5)
+    for guild in ready[:-1]:
+        guilds.created(payloads.GuildNews(guild=guild, unavailable=None))
+        assert not guilds.settled(6)
+    guilds.deleted(payloads.GuildNews(guild=4, unavailable=True))
+    assert guilds.settled(6)
+    assert guilds.count == 4, "none of them joined, and an outage is no leave"
+    guilds.created(payloads.GuildNews(guild=9, unavailable=None))
+    assert guilds.count == 5, "it was seen before, so this is a join"
+
+
+def test_a_guild_that_never_comes_is_waited_for_only_so_long() -> None:
+    guilds = Guilds.after_ready(frozenset({1, 10**20}), intents=1, now=5)
+    guilds.created(payloads.GuildNews(guild=2, unavailable=None))
+    assert guilds.count == 3
+    assert not guilds.settled(5 + SETTLE_SECONDS - 1)
+    assert guilds.settled(5 + SETTLE_SECONDS)
+    guilds.created(payloads.GuildNews(guild=1, unavailable=None))
+    assert guilds.count == 4
