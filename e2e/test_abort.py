@@ -34,7 +34,7 @@ def test_the_old_count_aborts_before_the_commit_and_the_next_reshard_is_another_
     assert scene.received()["lastHeaders"]["x-gateway-generation"] == "1"
 
     scene.patch(json.dumps({"spec": {"shards": {"count": 6}, "reshard": {"autoPromote": True}}}))
-    assert_handed_over(scene, generation=3, shards=6, identifies=4 + 8 + 6)
+    assert_handed_over(scene, generation=3, shards=6, identifies=4 + 8 + 6, ended=4 + 8)
 
 
 def test_an_abort_while_the_target_connects_leaves_the_old_sessions_alone(scene: Scene) -> None:

@@ -269,6 +269,10 @@ TABLE = {
         observe(spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3), gen(TWO, epoch=3)),
         ["ensure 1", "delete 2"],
     ),
+    "aborted, and the pods are yet to know": (
+        observe(spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3), gen(TWO, epoch=2)),
+        ["ensure 1", "push 2/0,1,2,3", "touch 2/0,1,2,3", "delete 2"],
+    ),
     "aborted and being deleted": (
         observe(
             spec(12), record(1, honoured=EIGHT, epoch=3), gen(ONE, epoch=3), replace(gen(TWO, epoch=3), deleting=True)

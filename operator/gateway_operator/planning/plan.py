@@ -7,6 +7,7 @@ from typing import Final
 from gateway_operator.api.unsupported import refusals
 from gateway_operator.planning.actions import (
     Action,
+    DeleteGeneration,
     EnsureGeneration,
     EnsureShared,
     Plan,
@@ -69,11 +70,18 @@ def _actions(
     if spec_is_good and record is not None:
         actions.append(EnsureShared())
         actions.extend(EnsureGeneration(generation=generation) for generation in decision.living)
-    actions.extend(decision.actions)
+    aborted = [
+        action
+        for action in decision.actions
+        if isinstance(action, DeleteGeneration) and record is not None and action.number > (record.active or 0)
+    ]
+    actions.extend(action for action in decision.actions if action not in aborted)
     actions.extend(_rolled(observation, decision))
     if record is not None:
         actions.extend(_told(observation, record))
-    return tuple(actions)
+    # A pod that knows its generation to be over ends its sessions at Discord when it is stopped; those of others would
+    # wait there until they expire.
+    return (*actions, *aborted)
 
 
 def _rolled(observation: Observation, decision: Decision) -> list[Action]:
