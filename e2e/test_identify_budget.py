@@ -34,3 +34,21 @@ def test_a_lost_session_is_started_from_the_reserve(scene: Scene) -> None:
     wait_until("shard 1 anew", lambda: scene.identifies() == 5, seconds=60)
     scene.wait_ready()
     assert scene.truth()["budget"]["remaining"] == 14 - 5
+
+
+def test_the_last_five_session_starts_are_used_by_nothing(scene: Scene) -> None:
+    scene.fault("budget", remaining=4 + 5)
+    scene.apply_gateway()
+    scene.wait_ready()
+    assert scene.truth()["budget"]["remaining"] == 5
+    scene.fault("kill", shard=1)
+    condition = scene.wait_condition("Degraded", "True", reason="IdentifyBudgetExhausted", seconds=90)
+    assert "the last 5 of 1000 session starts are kept back" in condition["message"]
+    assert condition["message"].endswith("Shards 1 wait.")
+    assert scene.condition("Ready")["status"] == "False"
+    assert (scene.identifies(), scene.truth()["budget"]["remaining"]) == (4, 5)
+
+    scene.fault("budget", remaining=1000)
+    scene.wait_ready(seconds=120)
+    assert scene.identifies() == 5
+    assert scene.condition("Degraded")["reason"] == "EventsLost", "of the session that was killed; said for an hour"
