@@ -50,6 +50,8 @@ class Verdict(msgspec.Struct, rename="camel", kw_only=True):
     lost_by_key: int
     """As ``lost``, with events of equal name and body told apart by their number alone, since nothing else can."""
     duplicated_by_key: int
+    unmarked_by_key: int
+    """Those of them beyond the deliveries of such events that came as ``maybeDuplicate``."""
     lane_violations: int
     """First deliveries whose sequence is below one that the same session had delivered."""
     stream_violations: int
@@ -100,7 +102,7 @@ class _Comparison:
                     self._sent.add(event)
                     self._event_of[session.id, sequence] = event
         self._deliveries: dict[int, int] = defaultdict(int)
-        self._marked_events: set[int] = set()
+        self._marked_deliveries: dict[int, int] = defaultdict(int)
         self._duplicated = self._unmarked = self._redelivered = self._at_source = self._uncounted = 0
         self._duplicated_events: dict[int, None] = {}
         self._disordered_events: dict[int, None] = {}
@@ -129,7 +131,7 @@ class _Comparison:
                 self._uncounted += 1
                 continue
             if marked:
-                self._marked_events.add(event)
+                self._marked_deliveries[event] += 1
             if self._deliveries[event]:
                 again = (session, sequence) in acknowledged
                 self._count_duplicate(event, again=again)
@@ -141,7 +143,7 @@ class _Comparison:
             self._deliveries[event] += 1
             acknowledged.add((session, sequence))
         lost = [event for event in sorted(self._sent) if event not in self._deliveries]
-        lost_by_key, duplicated_by_key = self._by_key()
+        lost_by_key, duplicated_by_key, unmarked_by_key = self._by_key()
         return Verdict(
             sent=len(self._sent),
             delivered=len(self._deliveries),
@@ -152,6 +154,7 @@ class _Comparison:
             duplicated_at_source=self._at_source,
             lost_by_key=lost_by_key,
             duplicated_by_key=duplicated_by_key,
+            unmarked_by_key=unmarked_by_key,
             lane_violations=self._lane_violations,
             stream_violations=self._stream_violations,
             uncounted=self._uncounted,
@@ -163,7 +166,7 @@ class _Comparison:
     def _count_duplicate(self, event: int, *, again: bool) -> None:
         self._duplicated += 1
         self._redelivered += again
-        self._unmarked += event not in self._marked_events
+        self._unmarked += event not in self._marked_deliveries
         self._duplicated_events[event] = None
 
     def _check_order(
@@ -179,18 +182,21 @@ class _Comparison:
             self._disordered_events[event] = None
         stream_ends[stream] = max(event, stream_ends.get(stream, 0))
 
-    def _by_key(self) -> tuple[int, int]:
-        """Lost and duplicated where equal events are judged by how many there are."""
+    def _by_key(self) -> tuple[int, int, int]:
+        """Lost, duplicated and duplicated unmarked where equal events are judged by how many there are."""
         wanted: dict[int, int] = defaultdict(int)
         got: dict[int, int] = defaultdict(int)
+        marked: dict[int, int] = defaultdict(int)
         for event in self._sent:
             # An event whose body exists once is a key of its own; negative, so that it meets no digest.
             key = self._truth.events.keys[event - self._truth.events.first] or -event
             wanted[key] += 1
             got[key] += self._deliveries.get(event, 0)
+            marked[key] += self._marked_deliveries.get(event, 0)
         lost = sum(max(0, count - got[key]) for key, count in wanted.items())
         duplicated = sum(max(0, got[key] - count) for key, count in wanted.items())
-        return lost, duplicated
+        unmarked = sum(max(0, got[key] - count - marked[key]) for key, count in wanted.items())
+        return lost, duplicated, unmarked
 
     def _examples(self, events: list[int]) -> list[Example]:
         picked = events[:_EXAMPLES]

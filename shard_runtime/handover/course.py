@@ -23,7 +23,7 @@ GAP_MILLISECONDS: Final = MARGIN_MILLISECONDS
 LONGEST_CATCHING_UP: Final = 4
 """Times the gap. A session that has become quieter would never catch up."""
 
-SILENCE_MILLISECONDS: Final = 1200
+SILENCE_MILLISECONDS: Final = 900
 """How long a silent session is waited for: what it gave before is held back meanwhile, and an answer to an interaction
 is due within 3 s."""
 

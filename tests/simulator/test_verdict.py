@@ -79,6 +79,7 @@ ALL_OF_OLD = {2: 1, 3: 2, 4: 3, 5: 4}
                 "redelivered": 1,
                 "duplicated_at_source": 1,
                 "duplicated_by_key": 3,
+                "unmarked_by_key": 3,
             },
             id="Discord's own doubles, another session's and the same again are told apart",
         ),
@@ -97,7 +98,14 @@ ALL_OF_OLD = {2: 1, 3: 2, 4: 3, 5: 4}
         pytest.param(
             _truth({2: 1, 3: 2}, {7: 2, 8: 3, 9: 4}),
             _received((OLD, 2), (OLD, 3), (NEW, 7), (NEW, 8), (NEW, 9)),
-            {"sent": 4, "delivered": 4, "duplicated": 1, "duplicated_unmarked": 1, "duplicated_by_key": 1},
+            {
+                "sent": 4,
+                "delivered": 4,
+                "duplicated": 1,
+                "duplicated_unmarked": 1,
+                "duplicated_by_key": 1,
+                "unmarked_by_key": 1,
+            },
             id="a double over two sessions",
         ),
         pytest.param(
@@ -116,6 +124,7 @@ ALL_OF_OLD = {2: 1, 3: 2, 4: 3, 5: 4}
                 "duplicated_unmarked": 2,
                 "redelivered": 2,
                 "duplicated_by_key": 2,
+                "unmarked_by_key": 2,
             },
             id="redeliveries have the same key",
         ),
