@@ -184,7 +184,6 @@ class Resharding:
         await asyncio.sleep(OVERLAP_SECONDS)
         if self.conditions.reidentifies:
             await self._fault(action="kill", count=count, shard=self.chance.randrange(count))
-            await asyncio.gather(*(pod.until_all_ready() for pod in new))
             await asyncio.sleep(OVERLAP_SECONDS)
         await eventually(lambda: self._rehearsed(new), what="a rehearsal that fits", seconds=30)
         for _ in range(self.conditions.stalls):
@@ -238,8 +237,10 @@ class Resharding:
         await self.stage.control(self.stage.simulator, "load", load)
 
     async def _rehearsed(self, pods: Sequence[Pod]) -> bool:
-        statuses = [(await pod.status()).handover for pod in pods]
-        return all(status is not None and status.rehearsed for status in statuses)
+        """What the operator commits by: every session is there, and every pod has compared what it has."""
+        statuses = [await pod.status() for pod in pods]
+        ready = all(shard.state is contract.ShardState.READY for status in statuses for shard in status.shards)
+        return ready and all(status.handover is not None and status.handover.rehearsed for status in statuses)
 
     async def _complete(self, pods: Sequence[Pod]) -> bool:
         statuses = [(await pod.status()).handover for pod in pods]
