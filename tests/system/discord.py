@@ -38,6 +38,8 @@ class Discord:
         self._control = Control(gateway=self.gateway, traffic=self._traffic)
         self.held_by: dict[str, str] = {}
         """By session, the machine that identified it."""
+        self.holders: dict[str, list[tuple[str, float]]] = {}
+        """By session, the machines that had it, one after the other, and since when."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         world.network.serve(HOST, node=NODE, http=self._http, websocket=self._websocket)
@@ -138,6 +140,9 @@ class Discord:
                 self.gateway.frame_received(connection, await socket.receive())
                 if connection.session is not None:
                     self.held_by.setdefault(connection.session.id, socket.source)
+                    holders = self.holders.setdefault(connection.session.id, [])
+                    if not holders or holders[-1][0] != socket.source:
+                        holders.append((socket.source, self._loop.time()))
                 self._settle()
         except SocketClosedError as closed:
             self.gateway.connection_lost(connection, closed.code)

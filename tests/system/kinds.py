@@ -111,7 +111,7 @@ KINDS: Final = (
 
 PLOTS: Final = frozenset({"reshard", "reshard_again", "change_of_mind", "grow", "rollout", "reconfigure", "pause"})
 """What people do, or growth; the other acts are faults."""
-ORDEALS: Final = frozenset({"kill_operator_in_a_write"})
+ORDEALS: Final = frozenset({"kill_operator_in_a_write", "force_delete"})
 """Faults that are drawn with others only."""
 ALL_ACTS: Final = PLOTS | ORDEALS | {kind.act for kind in KINDS}
 DELETES_PODS: Final = frozenset({"delete_pod", "rollout", "lose_pod"})

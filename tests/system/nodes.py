@@ -49,6 +49,7 @@ class Nodes:
         self._skew_seconds = skew_seconds
         self._chance = random.Random(f"nodes/{world.seed}")
         self._pods: dict[str, RunningPod] = {}
+        self._forced = 0
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         store.subscribe(self._on_object)
@@ -63,6 +64,16 @@ class Nodes:
     def running(self) -> list[RunningPod]:
         """By name."""
         return [pod for _, pod in sorted(self._pods.items())]
+
+    def force_delete(self, name: str) -> RunningPod:
+        """As ``kubectl delete --force``: the object is gone, and the pod lives on, unknown to the cluster, beside the
+        next of its name. Both have the one volume. It ends by :meth:`RunningPod.end`."""
+        running = self._pods.pop(name)
+        running.forget()
+        self._forced += 1
+        self._store.remove(POD, running.namespace, name)
+        self._changed.set()
+        return running
 
     async def run(self) -> None:
         while True:
@@ -96,6 +107,7 @@ class Nodes:
             trace=self._trace,
             chance=random.Random(self._chance.random()),
             skew_seconds=self._skew_seconds,
+            node=f"{pod['metadata']['name']}+{self._forced}" if self._forced else pod["metadata"]["name"],
         )
         self._pods[pod["metadata"]["name"]] = running
         task = asyncio.get_running_loop().create_task(self._live(running), name=f"kubelet of {running.name}")
@@ -104,8 +116,12 @@ class Nodes:
 
     async def _live(self, running: RunningPod) -> None:
         await running.run()
+        running.gone.set()
+        if self._pods.get(running.name) is not running:
+            return
         del self._pods[running.name]
-        self._world.disk(running.name).wipe()
+        if not running.has_volume:
+            self._world.disk(running.name).wipe()
         self._store.remove(POD, running.namespace, running.name)
         self._changed.set()
 
@@ -131,11 +147,18 @@ class RunningPod:
         trace: Trace,
         chance: random.Random,
         skew_seconds: float,
+        node: str,
     ) -> None:
         metadata = pod["metadata"]
         self.name: str = metadata["name"]
         self.namespace: str = metadata["namespace"]
         self.restarts = 0
+        self.node = node
+        """On the network."""
+        self.gone = asyncio.Event()
+        self.has_volume = any("persistentVolumeClaim" in volume for volume in pod["spec"]["volumes"])
+        """Its disk outlives it."""
+        self._known = True
         self.life: PodLife | None = None
         """The latest."""
         self._store = store
@@ -151,6 +174,7 @@ class RunningPod:
             world=world,
             trace=trace,
             name=self.name,
+            node=node,
             host=f"{self.name}.{service}.{self.namespace}.svc",
             index=int(metadata["labels"][statefulsets.INDEX_LABEL]),
             uid=metadata["uid"],
@@ -200,6 +224,10 @@ class RunningPod:
         """The pod is deleted."""
         self._ending.set()
 
+    def forget(self) -> None:
+        """The cluster knows nothing of it any more, nor it of the cluster."""
+        self._known = False
+
     def set_clock(self, skew_seconds: float) -> None:
         """Set the node's wall clock, for processes that start from now on."""
         self._machine.trace.note(self.name, f"has its clock {skew_seconds:+g} s off")
@@ -247,6 +275,8 @@ class RunningPod:
 
     def _mount(self) -> bool:
         """Bring the volumes up to date; False when one has to be waited for."""
+        if not self._known:
+            return True
         pod = self._store.get(POD, self.namespace, self.name)
         if pod is None:
             return False
@@ -259,7 +289,7 @@ class RunningPod:
             files = {
                 Path(mount["mountPath"]) / relative: content
                 for mount in pod["spec"]["containers"][0]["volumeMounts"]
-                if "emptyDir" not in volumes[mount["name"]]
+                if not {"emptyDir", "persistentVolumeClaim"} & volumes[mount["name"]].keys()
                 for relative, (content, _) in _files(volumes[mount["name"]], lookup)
             }
         except MissingSourceError as error:
@@ -286,7 +316,8 @@ class RunningPod:
                 "containerStatuses": [{"name": "gateway", "restartCount": self.restarts, "state": state}],
             }
 
-        self._store.change(POD, self.namespace, self.name, show)
+        if self._known:
+            self._store.change(POD, self.namespace, self.name, show)
 
     def _give_address(self) -> None:
         def give(pod: Manifest) -> None:
@@ -294,6 +325,8 @@ class RunningPod:
                 f"http://{self._machine.host}:{RUNTIME_PORT}"
             )
 
+        if not self._known:
+            return
         self._annotations.setdefault(ADDRESS_ANNOTATION, f"http://{self._machine.host}:{RUNTIME_PORT}")
         self._store.change(POD, self.namespace, self.name, give)
 

@@ -48,7 +48,9 @@ class Machine:
     world: World
     trace: Trace
     name: str
-    """The pod's name; also the machine's on the virtual network."""
+    """The pod's name; also its disk's."""
+    node: str
+    """What it is on the virtual network: its name, unless a pod of that name lives there already."""
     host: str
     """What it answers to."""
     index: int
@@ -60,7 +62,7 @@ class Machine:
     """How often it was started again."""
 
     def process(self) -> Process:
-        return self.world.process(self.name, skew_seconds=self.skew_seconds)
+        return self.world.process(self.name, node=self.node, skew_seconds=self.skew_seconds)
 
     def kept_clock(self, process: Process, state: Path) -> VirtualClock:
         """The clock of a worker's process, as ``shard_runtime.worker.__main__`` makes it."""
@@ -155,7 +157,7 @@ class PodLife:
         self._process.kill()
         for worker in self.workers.values():
             worker.kill()
-        self.machine.world.network.crash_servers(self.machine.name)
+        self.machine.world.network.crash_servers(self.machine.node)
         self.ended.set()
 
     def terminate(self) -> None:
@@ -197,16 +199,17 @@ class PodLife:
             except StaleRecordError:
                 self._log.info("the mounted record is not the latest")
         self.pod = pod
-        machine.world.network.serve(machine.host, node=machine.name, http=self._http)
+        machine.world.network.serve(machine.host, node=machine.node, http=self._http)
         self._log.info("answers as %s", pod.role)
         keepers = [process.spawn(self._keep(pod, number), name=f"keeper {number}") for number in range(pod.workers)]
-        await self._watch(pod, MountWatcher(mounts=mounts, pod=pod, redaction=Redaction(), log=self._log))
+        superseded = await self._watch(pod, MountWatcher(mounts=mounts, pod=pod, redaction=Redaction(), log=self._log))
         self._log.info("stops")
-        await pod.stop(GRACE_SECONDS)
+        await pod.stop(0.0 if superseded else GRACE_SECONDS)
         for keeper in keepers:
             keeper.cancel()
 
-    async def _watch(self, pod: Pod, watcher: MountWatcher) -> None:
+    async def _watch(self, pod: Pod, watcher: MountWatcher) -> bool:
+        """Until it is to stop; whether a newer incarnation is why."""
         while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
@@ -216,7 +219,8 @@ class PodLife:
                 await pod.tick()
                 if pod.superseded():
                     self._log.error("superseded")
-                    return
+                    return True
+        return False
 
     async def _keep(self, pod: Pod, number: int) -> None:
         clock, chance = self._process.clock, self._process.chance

@@ -65,6 +65,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """Machines' clocks differ by at most twice this."""
     remembers: bool = True
     """Discord replays any number of events; else as many as it is known to."""
+    volume: bool = False
+    """Pods' disks outlive them."""
     frail: bool = False
     """Discord ends sessions now and then, so that events may be lost by what is promised."""
 
@@ -124,6 +126,8 @@ def draw_schedule(seed: int) -> Schedule:
         if resource is None or _is_free(busy.setdefault(resource, []), step):
             steps.append(step)
     steps.extend(_draw_ordeal(seed, setting, busy, begins=begins))
+    if any(step.act == "force_delete" for step in steps):
+        setting = msgspec.structs.replace(setting, volume=True)
     return Schedule(seed=seed, setting=setting, steps=tuple(sorted(steps, key=lambda step: (step.after, step.at))))
 
 
@@ -210,8 +214,10 @@ def _draw_ordeal(seed: int, setting: Setting, busy: dict[str, _Spans], *, begins
     From a random number of its own, so that all other steps of a seed are what they are without it.
     """
     chance = random.Random(f"ordeal/{seed}")
-    names = ["none", "waiting for permits", "long absence", "late write"]
-    name = chance.choices(names, weights=[72, 8, 12, 8])[0]
+    names = ["none", "two of one name", "waiting for permits", "long absence", "late write"]
+    name = chance.choices(names, weights=[66, 6, 8, 12, 8])[0]
+    if name == "two of one name" and setting.remembers and not setting.frail:
+        return [_two_of_one_name(chance)]
     if name == "long absence":
         return _long_absence(chance, setting, busy.setdefault("bot", []))
     if name == "waiting for permits" and begins and setting.max_concurrency < 3:
@@ -242,6 +248,16 @@ def _while_permits_are_waited_for(chance: random.Random) -> Step:
         seconds=round(chance.uniform(10, 25) if far else chance.uniform(4, 15), 3),
         draw=chance.randrange(1_000_000),
         options={"newest": True, **({"delay": 3.0} if far else {"silent": False})},
+    )
+
+
+def _two_of_one_name(chance: random.Random) -> Step:
+    """A person deletes a pod by force, and it lives on beside the next one."""
+    return Step(
+        act="force_delete",
+        at=round(chance.uniform(0, 30), 3),
+        seconds=round(chance.uniform(3, 40), 3),
+        draw=chance.randrange(1_000_000),
     )
 
 

@@ -96,6 +96,8 @@ def manifest_of(schedule: Schedule) -> Manifest:
     spec["forward"].update(lanes=setting.lanes, ordering=setting.ordering)
     if setting.exclude:
         spec["forward"]["events"] = {"exclude": ["TYPING_START"]}
+    if setting.volume:
+        spec["storage"] = {"size": "1Gi"}
     spec["reshard"] = {"overlapSeconds": 5, "maxShards": 8}
     return manifest
 

@@ -35,7 +35,7 @@ def alive(system: System) -> list[RunningPod]:
 
 def newest(system: System) -> list[str]:
     """Pods of the generation that was begun last."""
-    names = [pod.name for pod in system.nodes.running]
+    names = [pod.node for pod in system.nodes.running]
     last = max((generation_of(name) for name in names), default=0)
     return [name for name in names if generation_of(name) == last]
 
@@ -94,6 +94,18 @@ async def delete_pod(system: System, step: Step, chance: random.Random) -> None:
         system.store.delete(POD, NAMESPACE, pod.name)
 
 
+async def force_delete(system: System, step: Step, chance: random.Random) -> None:
+    """As ``kubectl delete --force`` does where the node cannot be reached: the pod lives on beside the next one of its
+    name. The folder that they have in common is on a volume, else they would have nothing in common but the name."""
+    if pods := [pod for pod in alive(system) if pod.has_volume and not pod.ending]:
+        pod = chance.choice(pods)
+        system.trace.note(pod.name, "is deleted by force, and lives on")
+        left = system.nodes.force_delete(pod.name)
+        await system.sleep(step.seconds)
+        left.end()
+        await left.gone.wait()
+
+
 async def lose_pod(system: System, step: Step, chance: random.Random) -> None:
     """Its node dies: no grace, no disk."""
     if pods := [pod for pod in alive(system) if not pod.ending]:
@@ -122,7 +134,7 @@ async def clock_step(system: System, step: Step, chance: random.Random) -> None:
 
 async def cut(system: System, step: Step, chance: random.Random) -> None:
     """No message between two machines; one that is cut off from Discord knows it, as connections are reset too."""
-    pods = [pod.name for pod in system.nodes.running]
+    pods = [pod.node for pod in system.nodes.running]
     first, second = chance.sample([*pods, *SERVICES, "discord"], 2)
     system.cut(first, second)
     if "discord" in (first, second):
@@ -133,7 +145,7 @@ async def cut(system: System, step: Step, chance: random.Random) -> None:
 
 async def cut_from_discord(system: System, step: Step, chance: random.Random) -> None:
     """A pod's way to Discord is cut; it knows at once if its connections are reset too, else by their silence."""
-    if pods := newest(system) if step.options.get("newest") else [pod.name for pod in system.nodes.running]:
+    if pods := newest(system) if step.options.get("newest") else [pod.node for pod in system.nodes.running]:
         pod = chance.choice(pods)
         system.cut(pod, "discord")
         if not step.options["silent"]:
@@ -143,14 +155,14 @@ async def cut_from_discord(system: System, step: Step, chance: random.Random) ->
 
 
 async def isolate(system: System, step: Step, chance: random.Random) -> None:
-    node = chance.choice([*(pod.name for pod in system.nodes.running), "operator"])
+    node = chance.choice([*(pod.node for pod in system.nodes.running), "operator"])
     system.isolate(node)
     await system.sleep(step.seconds)
     system.rejoin(node)
 
 
 async def slow_link(system: System, step: Step, chance: random.Random) -> None:
-    pods = [pod.name for pod in system.nodes.running]
+    pods = [pod.node for pod in system.nodes.running]
     if step.options.get("newest") and newest(system):
         first, second = "operator", chance.choice(newest(system))
     else:
@@ -319,7 +331,17 @@ async def pause(system: System, step: Step, chance: random.Random) -> None:
 ACTS: Final[Mapping[str, Act]] = {
     act.__name__: act
     for act in (
-        *(kill_pod, kill_worker, kill_operator, kill_operator_in_a_write, delete_pod, lose_pod, power_cut, clock_step),
+        *(
+            kill_pod,
+            kill_worker,
+            kill_operator,
+            kill_operator_in_a_write,
+            delete_pod,
+            force_delete,
+            lose_pod,
+            power_cut,
+            clock_step,
+        ),
         *(cut, cut_from_discord, isolate, slow_link, lossy_network, reset_connections),
         *(bot_away, bot_fails, api_refuses, api_loses_answers, slow_api, full_disk, unreadable_disk),
         *(discord_stalls, discord_window, burst, guilds_come_and_go, guild_outage),

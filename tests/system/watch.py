@@ -10,6 +10,8 @@ from system.story import System
 from shard_runtime import contract
 
 LOOK_SECONDS: Final = 0.5
+SUPERSEDED_SECONDS: Final = 4.0
+"""Within which a pod knows of another one of its name that has its folder."""
 MOST_TASKS: Final = 1500
 """Of all parts together; a run of the largest layout has some hundred."""
 
@@ -55,10 +57,24 @@ class Watch:
             raise BrokenError(f"identify buckets: {counters.bucket_violations} IDENTIFYs came too early")
         if counters.budget_overruns:
             raise BrokenError("identify budget: overrun")
+        self._look_at_holders()
         self._look_at_pods()
         self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
         if self.most_tasks > MOST_TASKS:
             raise BrokenError(f"bounds: {self.most_tasks} tasks run")
+
+    def _look_at_holders(self) -> None:
+        """A machine may have a session again that another one has taken, but only before it can know of the other."""
+        for session, holders in self._system.discord.holders.items():
+            if len(holders) < 3:
+                continue
+            first = dict(reversed(holders))
+            last, since = holders[-1]
+            taken = min((other for other in first.values() if other > first[last]), default=since)
+            if since - taken > SUPERSEDED_SECONDS:
+                raise BrokenError(
+                    f"one holder: {last} took session {session} back {since - taken:.1f} s after it was taken over"
+                )
 
     def _look_at_pods(self) -> None:
         for status in self._system.pod_statuses():

@@ -83,14 +83,16 @@ class World:
         """The disk of *machine*, made at the first look."""
         return self._disks.setdefault(machine, VirtualDisk())
 
-    def process(self, machine: str, *, skew_seconds: float = 0.0, rate: float = 1.0) -> Process:
-        """Start a process on *machine*, whose disk and name it has."""
+    def process(
+        self, machine: str, *, node: str | None = None, skew_seconds: float = 0.0, rate: float = 1.0
+    ) -> Process:
+        """Start a process on *machine*, whose disk and name it has; on the network it is *node*, where that differs."""
         incarnation = self._incarnations[machine] = self._incarnations.get(machine, 0) + 1
         return Process(
             name=machine,
             clock=VirtualClock(skew_seconds=skew_seconds, rate=rate),
             chance=random.Random(f"{machine}/{incarnation}/{self.seed}"),
-            network=self.network.of(machine),
+            network=self.network.of(node or machine),
             disk=DiskOfProcess(self.disk(machine)),
         )
 

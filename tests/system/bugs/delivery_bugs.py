@@ -14,6 +14,7 @@ from shard_runtime.delivery.spilling import Spiller
 from shard_runtime.delivery.watermark import Watermark
 from shard_runtime.protocol import transitions
 from shard_runtime.protocol.transitions import Input
+from shard_runtime.supervisor.pod import Pod
 from shard_runtime.worker.core import Worker
 from shard_runtime.worker.shards import Shards
 
@@ -62,6 +63,11 @@ def _forgotten_sessions() -> Iterable[Change]:
             kept(self)
 
     yield Worker, "_save", save
+
+
+def _never_superseded() -> Iterable[Change]:
+    yield Pod, "superseded", lambda self: False
+    yield Pod, "superseded_by", lambda self, standing: False
 
 
 def _newest_first() -> Iterable[Change]:
@@ -118,6 +124,12 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="sessions live on",
         seeds=(38,),
         changes=_op_9_true_identifies,
+    ),
+    "two incarnations with one session": Planted(
+        what="A pod goes on although a newer one of its name has its folder.",
+        breaks="one holder",
+        seeds=(41, 328, 204, 104),
+        changes=_never_superseded,
     ),
     "newest first": Planted(
         what="What waits in a lane is delivered newest first.",
