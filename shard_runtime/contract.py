@@ -181,7 +181,7 @@ class ForwardConfig(Wire, frozen=True, kw_only=True):
     timeout_seconds: float = 10.0
     max_batch_events: int = 256
     max_batch_bytes: int = 4 << 20
-    max_delay_milliseconds: float = 5.0
+    max_delay_milliseconds: float = 4.0
     lanes: int = 4
     ordering: str = "shard"
     events: EventFilter = EventFilter()

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+from shard_runtime.connection.breath import Breath
 from shard_runtime.connection.http_client import HttpClient
 from shard_runtime.connection.websocket import PicowsWebSocket, open_websocket
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
@@ -25,11 +26,14 @@ class SystemNetwork:
         self._context = context
         self._user_agent = user_agent
         self._http = HttpClient(context=context, user_agent=user_agent)
+        self._breath = Breath()
         self._websockets: WeakSet[PicowsWebSocket] = WeakSet()
 
     async def connect(self, url: str, listener: FrameListener, *, timeout: float) -> WebSocket:
         context = self._tls() if url.startswith("wss:") else None
-        websocket = await open_websocket(url, listener, timeout=timeout, context=context, user_agent=self._user_agent)
+        websocket = await open_websocket(
+            url, listener, timeout=timeout, context=context, user_agent=self._user_agent, breath=self._breath
+        )
         self._websockets.add(websocket)
         return websocket
 

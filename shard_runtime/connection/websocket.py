@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSInvalidURL, WSListener, WSMsgType, WSTransport, ws_connect
 
+from shard_runtime.connection.breath import Breath
 from shard_runtime.connection.reads import BUFFER_BYTES, TURN_MESSAGES, BoundedReads
 from shard_runtime.ports import FrameListener, NetworkError
 
@@ -42,14 +43,20 @@ _PING: Final = WSMsgType.PING
 
 
 async def open_websocket(
-    url: str, listener: FrameListener, *, timeout: float, context: ssl.SSLContext | None, user_agent: str
+    url: str,
+    listener: FrameListener,
+    *,
+    timeout: float,
+    context: ssl.SSLContext | None,
+    user_agent: str,
+    breath: Breath,
 ) -> PicowsWebSocket:
     """Connect to *url* (``ws`` or ``wss``). Raises :class:`~shard_runtime.ports.NetworkError`.
 
     Frames and even the end may reach *listener* before this returns.
     """
     host = urlsplit(url).netloc.rpartition("@")[2]
-    socket = PicowsWebSocket(listener)
+    socket = PicowsWebSocket(listener, breath)
     try:
         async with asyncio.timeout(timeout):
             await ws_connect(
@@ -87,8 +94,9 @@ def _sentence(error: Exception, timeout: float) -> str:
 class PicowsWebSocket(WSListener):
     """Both picows' listener and our :class:`~shard_runtime.ports.WebSocket`."""
 
-    def __init__(self, listener: FrameListener) -> None:
+    def __init__(self, listener: FrameListener, breath: Breath) -> None:
         self._listener = listener
+        self._breath = breath
         self._transport: WSTransport | None = None
         self._reads: BoundedReads | None = None
         self._taken = 0
@@ -132,6 +140,7 @@ class PicowsWebSocket(WSListener):
         self._messages = []
         self._listener.on_frames(messages)
         count = len(messages)
+        self._breath.came(count)
         if count > 1 and self._reads is not None:
             self._reads.suit(count)
             self._taken += count

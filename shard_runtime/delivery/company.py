@@ -2,7 +2,7 @@
 
 A request costs as much CPU as twenty events do, so a lane with many events saves by waiting for more of them, and one
 with few only loses time. How many come is what its last requests say: a lane waits, at most ``maxDelayMilliseconds``,
-when at their rate :data:`WORTH_WAITING_FOR` more events would come meanwhile. Otherwise it sends at once.
+when at their rate at least :data:`WORTH_WAITING_FOR` more would come meanwhile. Otherwise it sends at once.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-WORTH_WAITING_FOR: Final = 2.0
-"""Events. At less, all lanes' requests together cost less than those at a high rate do (docs/benchmarks.md)."""
+WORTH_WAITING_FOR: Final = 1.0
+"""Events."""
 
 REQUESTS_LOOKED_AT: Final = 16
 """So many rarely come close together by chance."""

@@ -53,7 +53,7 @@ def test_the_least_manifest_has_the_defaults_of_the_documentation() -> None:
     assert spec["shards"] == {"count": 0, "first": 0, "perWorker": 25, "workersPerPod": 4}
     forward = spec["forward"]
     assert (forward["format"], forward["timeoutSeconds"], forward["maxBatchEvents"]) == ("batch", 10, 256)
-    assert (forward["maxBatchBytes"], forward["maxDelayMilliseconds"], forward["lanes"]) == (4 << 20, 5, 4)
+    assert (forward["maxBatchBytes"], forward["maxDelayMilliseconds"], forward["lanes"]) == (4 << 20, 4, 4)
     assert forward["queue"] == {"maxEvents": 1_000_000, "maxBytes": 1 << 30, "overflow": "DropOldest"}
     reshard = spec["reshard"]
     assert reshard["auto"] is True

@@ -37,7 +37,7 @@ async def waits(rate: float, events: int) -> tuple[list[float], float]:
     return [sent - came for sent, came in zip(made, accepted, strict=True)], events / len(bench.receiver.requests)
 
 
-@pytest.mark.parametrize("rate", [5, 50, 100])
+@pytest.mark.parametrize("rate", [5, 40])
 def test_at_a_low_rate_no_event_waits_for_another(rate: int) -> None:
     waited, _ = run_virtual(waits(rate, 3000))
     assert max(waited) <= ANSWER + 1e-6, "only for the answer to the request before"
@@ -67,7 +67,7 @@ async def busy(bench: Bench) -> None:
 async def test_when_the_rate_falls_the_next_event_is_sent_at_once() -> None:
     bench = one_lane()
     await busy(bench)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
     before = len(bench.receiver.requests)
     for event in range(1, 5):
         bench.accept()

@@ -137,7 +137,7 @@ class Forward(Model):
         default=4 << 20, ge=1 << 12, le=64 << 20, description="Most bytes in one batch; one event alone may be larger."
     )
     max_delay_milliseconds: float = Field(
-        default=5,
+        default=4,
         ge=0,
         le=1000,
         description="How long an event waits at most for others to share its request, where many come; "
