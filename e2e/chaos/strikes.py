@@ -127,8 +127,11 @@ class Striker:
     def _fill(self, strike: Strike) -> tuple[str, Undo | None]:
         """A disk is needed only while the bot is away, so it is."""
         pod = self._one(strike)
+        supervisors = machine.supervisors(pod.processes())
+        if not supervisors:
+            raise LookupError(f"{pod.name} does not run")
         with contextlib.ExitStack() as undo:
-            undo.callback(self._volumes.fill(namespace=pod.namespace, claim=f"state-{pod.name}"))
+            undo.callback(self._volumes.fill(supervisors[0]))
             undo.callback(self._bot_away())
             return pod.name, undo.pop_all().close
 

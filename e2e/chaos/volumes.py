@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from harness.kubectl import Kubectl, KubectlError
 
+from chaos.machine import Process
+
 CLASS: Final = "discord-gateway-chaos"
 SIZE: Final = "64Mi"
 _BYTES: Final = 64 << 20
+_STATE: Final = "/var/lib/discord-gateway"
 _FILLING: Final = "filling"
 _BLOCK: Final = 1 << 16
 LABEL: Final = "discordgateway.dev/e2e=chaos"
@@ -48,13 +51,15 @@ class Volumes:
                 _run("umount", "-l", str(self._at(index)))
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def fill(self, *, namespace: str, claim: str) -> Callable[[], None]:
-        """Leave no room on what *claim* has. Returns what makes room again. Raises ``LookupError``."""
-        found = self._kubectl.within(namespace).get("persistentvolumeclaim", claim)
-        name = str(((found or {}).get("spec") or {}).get("volumeName") or "")
-        if not name:
-            raise LookupError(f"claim {claim} has no volume")
-        filling = self._at(int(name.rpartition("-")[2])) / _FILLING
+    def fill(self, process: Process) -> Callable[[], None]:
+        """Leave no room on the disk of the pod that *process* is in. Returns what makes room again. Raises
+        ``LookupError``, or ``OSError`` if the process has ended."""
+        # asked of the machine, since the API server may be away
+        device = Path(f"/proc/{process.pid}/root{_STATE}").stat().st_dev
+        folders = [self._at(index) for index in range(self._number) if self._at(index).stat().st_dev == device]
+        if not folders:
+            raise LookupError("the pod has no disk of its own")
+        filling = folders[0] / _FILLING
         with filling.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(b"\0" * _BLOCK)
