@@ -105,7 +105,7 @@ NEEDS_API: Final = frozenset({Act.DELETE, Act.RESHARD})
 BOT_ANSWERS: Final = (500, 503, 429, 204)
 """With 204 it is slow: it takes seconds for it."""
 
-ROUND_SECONDS: Final = 170.0
+ROUND_SECONDS: Final = 210.0
 """During which strikes begin; what lasts then is waited for."""
 MINUTES_PER_ROUND: Final = 4
 AT_ONCE: Final = 2
