@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -52,17 +51,6 @@ def _stops_with_1000() -> Iterable[Change]:
         await kept(self, end_session=True)
 
     yield Shards, "stop", stop
-
-
-def _forgotten_sessions() -> Iterable[Change]:
-    yield Worker, "_sessions_changed", lambda self: None
-    kept = Worker._save
-
-    def save(self: Worker) -> None:
-        if asyncio.get_running_loop().time() % 10 < 1:
-            kept(self)
-
-    yield Worker, "_save", save
 
 
 def _never_superseded() -> Iterable[Change]:

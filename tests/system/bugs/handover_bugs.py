@@ -11,13 +11,11 @@ from system.bugs.planting import Change, Planted
 
 from shard_runtime.contract import Role, WindowEvent
 from shard_runtime.handover.alignment import Arrived, Decision, Evidence, Outcome
-from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.old_pod import OldPod
 from shard_runtime.handover.streams import StreamAlignment
 from shard_runtime.supervisor import pod as supervisor_pod
 from shard_runtime.supervisor.standing import Standing, initial_standing
 from shard_runtime.worker.sealing import OldSide
-from shard_runtime.worker.takeover import Takeover
 
 
 def _delivers_after_its_seal() -> Iterable[Change]:
@@ -37,18 +35,6 @@ def _forgets_its_seal() -> Iterable[Change]:
 
     yield supervisor_pod, "initial_standing", initial
     yield OldSide, "restore", lambda self: False
-
-
-def _accepts_what_comes_before_the_seal_is_written() -> Iterable[Change]:
-    kept = OldSide.seal
-
-    def seal(self: OldSide, by_generation: int) -> None:
-        if not self.sealed and self._flow.active:
-            handed_over = self._handed_over
-            self._handed_over = lambda: {session: max(0, last - 5) for session, last in handed_over().items()}
-        kept(self, by_generation)
-
-    yield OldSide, "seal", seal
 
 
 def _released_at_the_seal() -> Iterable[Change]:
@@ -100,18 +86,6 @@ def _aligned_by(alignment: type) -> Callable[[], Iterable[Change]]:
     return changes
 
 
-def _forgets_seals_of_old_pods() -> Iterable[Change]:
-    yield Takeover, "restore", lambda self: None
-    yield Takeover, "has_evidence", lambda self: False
-
-
-def _trims_without_a_word() -> Iterable[Change]:
-    def trim(self: Cutover, pod: OldPod, now: int, step: Any) -> None:
-        step.skip.extend(pod.hold.trim(now - 1000))
-
-    yield Cutover, "_trim", trim
-
-
 BUGS: Final[Mapping[str, Planted]] = {
     "old pod delivers after its seal": Planted(
         what="A sealed worker goes on accepting.",
@@ -124,6 +98,12 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="nothing comes twice",
         seeds=(210, 1743, 412),
         changes=_forgets_its_seal,
+    ),
+    "release before acknowledgement": Planted(
+        what="A guild's events flow from the new side although the old side's are not acknowledged.",
+        breaks="order in a guild",
+        seeds=(2, 36),
+        changes=_released_at_the_seal,
     ),
     "a seen-set instead of alignment": Planted(
         what="An event is taken for delivered if the old side accepted one with an equal body.",
