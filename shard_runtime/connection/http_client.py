@@ -35,6 +35,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _URL_SAFE: Final = "%/:?@!$&'()*+,;=[]~"
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BODILESS: Final = ("GET", "HEAD")
 _NOT_AT_A_GLANCE: Final = frozenset({"transfer-encoding", "connection"})
 
 
@@ -81,6 +82,29 @@ def _target(url: str) -> _Target:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _fixed_head(method: str, url: str, headers: tuple[tuple[str, str], ...], user_agent: str) -> bytes:
+    """The request line and all headers but ``Content-Length``: the same for most requests.
+
+    Raises ``ValueError`` for a header that would be more than one, and as :func:`_target`.
+    """
+    target = _target(url)
+    lines = [
+        f"{method} {target.path} HTTP/1.1",
+        f"Host: {target.netloc}",
+        *[f"{name}: {value}" for name, value in headers],
+    ]
+    names = {name.lower() for name, _ in headers}
+    if "user-agent" not in names:
+        lines.append(f"User-Agent: {user_agent}")
+    if target.authorization is not None and "authorization" not in names:
+        lines.append(f"Authorization: {target.authorization}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+        raise ValueError("a line break in a header")
+    return text.encode("latin-1") + b"\r\n"
+
+
 class HttpClient:
     """Keeps connections to whatever it was asked for. One request at a time on each, as many as there are requests."""
 
@@ -110,7 +134,7 @@ class HttpClient:
         or header) when there is no whole answer within *timeout* seconds.
         """
         target = _target(url)
-        head = self._head(method, target, headers, len(body))
+        head = self._head(method, url, headers, len(body))
         async with asyncio.timeout(timeout):
             connection = self._kept(target, authorities) or await self._connect(target, authorities)
             try:
@@ -133,22 +157,9 @@ class HttpClient:
         for connection in list(self._open):
             connection.abort()
 
-    def _head(self, method: str, target: _Target, headers: Mapping[str, str], size: int) -> bytes:
-        lines = [f"{method} {target.path} HTTP/1.1", f"Host: {target.netloc}"]
-        names = set()
-        for name, value in headers.items():
-            names.add(name.lower())
-            lines.append(f"{name}: {value}")
-        if "user-agent" not in names:
-            lines.append(f"User-Agent: {self._user_agent}")
-        if target.authorization is not None and "authorization" not in names:
-            lines.append(f"Authorization: {target.authorization}")
-        if size or method not in ("GET", "HEAD"):
-            lines.append(f"Content-Length: {size}")
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
-            raise ValueError("a line break in a header")
-        return text.encode("latin-1") + b"\r\n\r\n"
+    def _head(self, method: str, url: str, headers: Mapping[str, str], size: int) -> bytes:
+        head = _fixed_head(method, url, tuple(headers.items()), self._user_agent)
+        return b"%bContent-Length: %d\r\n\r\n" % (head, size) if size or method not in _BODILESS else head + b"\r\n"
 
     # --- Connections
 

@@ -36,11 +36,14 @@ class Verdict:
     """Seconds that the receiver asked for, at most :data:`LONGEST_RETRY_AFTER`."""
 
 
+ACKNOWLEDGED: Final = Verdict(Outcome.ACKNOWLEDGED)
+
+
 def judge(response: Response, *, now: float) -> Verdict:
     """Decide what *response* means; *now* is unix time in seconds, for a ``Retry-After`` that is a date."""
     status = response.status
     if 200 <= status < 300:
-        return Verdict(Outcome.ACKNOWLEDGED)
+        return ACKNOWLEDGED
     if status in REFUSALS:
         return Verdict(Outcome.REFUSED, f"answered {status}", retry_after(response.headers.get("retry-after"), now=now))
     if 300 <= status < 400:

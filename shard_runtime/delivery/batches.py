@@ -34,7 +34,7 @@ class Origin:
 class Batch:
     """What one request carries: *events*, or *runs* that become events when somebody asks for them."""
 
-    __slots__ = ("_events", "body", "headers", "runs")
+    __slots__ = ("_count", "_events", "body", "headers", "runs")
 
     def __init__(
         self,
@@ -49,9 +49,10 @@ class Batch:
         self._events = events
         self.runs: Sequence[Run] = runs
         """Empty where the events are known one by one."""
+        self._count = sum([run.count for run in runs]) if events is None else len(events)
 
     def __len__(self) -> int:
-        return sum(map(len, self.runs)) if self._events is None else len(self._events)
+        return self._count
 
     @property
     def events(self) -> Sequence[Event]:
@@ -112,12 +113,17 @@ def make_batch(events: Sequence[Event], *, headers: Mapping[str, str], single: b
 
 def make_batch_of_runs(runs: Sequence[Run], *, headers: Mapping[str, str]) -> Batch:
     """A batch of the events of *runs*, at least one, in format ``batch``."""
-    count = sum(map(len, runs))
+    count = sum([run.count for run in runs])
     pieces = [b""] * (2 * count)
     at = 0
     for run in runs:
-        after = at + 2 * len(run)
-        pieces[at:after:2] = [run.session.entry] * len(run)
+        if run.count == 1:
+            pieces[at] = run.session.entry
+            pieces[at + 1] = run.payloads[0]
+            at += 2
+            continue
+        after = at + 2 * run.count
+        pieces[at:after:2] = [run.session.entry] * run.count
         pieces[at + 1 : after : 2] = run.payloads
         at = after
     return Batch(body=join(pieces), headers={**headers, "X-Gateway-Events": str(count)}, runs=runs)

@@ -80,7 +80,9 @@ class Session:
     def finish_queued(self, first: int, last: int) -> None:
         """*first* to *last*, which were queued, need nothing more."""
         self.queued -= last - first + 1
-        self.finish_range(first, last)
+        self.watermark.finish_range(first, last)
+        if self.delivered is not None:
+            self.delivered.finish_range(first, last)
 
     def finish_range(self, first: int, last: int) -> None:
         """*first* to *last*, both included, need nothing more."""
@@ -142,7 +144,7 @@ class Run:
     Most events never have to be: they go into a request and are acknowledged as they came.
     """
 
-    __slots__ = ("accepted_at", "first", "names", "payloads", "session", "size")
+    __slots__ = ("accepted_at", "count", "first", "names", "payloads", "session", "size")
 
     def __init__(
         self, session: Session, first: int, names: list[str], payloads: list[bytes], accepted_at: float
@@ -152,21 +154,20 @@ class Run:
         """Sequence of the first."""
         self.names = names
         self.payloads = payloads
-        self.size = sum(map(len, payloads))
+        self.count = len(payloads)
+        self.size = len(payloads[0]) if self.count == 1 else sum(map(len, payloads))
         """Bytes of the payloads."""
         self.accepted_at = accepted_at
 
-    def __len__(self) -> int:
-        return len(self.payloads)
-
     @property
     def sequences(self) -> range:
-        return range(self.first, self.first + len(self.payloads))
+        return range(self.first, self.first + self.count)
 
     def cut(self, count: int) -> Run:
         """Take out the first *count*."""
         part = Run(self.session, self.first, self.names[:count], self.payloads[:count], self.accepted_at)
         self.first += count
+        self.count -= count
         self.size -= part.size
         del self.names[:count], self.payloads[:count]
         return part

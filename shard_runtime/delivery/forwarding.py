@@ -232,8 +232,8 @@ class Delivery:
         else:
             run = Run(session, sequence, names, payloads, self._monotonic())
             if (
-                ledger.queued + len(run) > self._max_events
-                or ledger.bytes + run.size + len(run) * EVENT_OVERHEAD > self._max_bytes
+                ledger.queued + run.count > self._max_events
+                or ledger.bytes + run.size + run.count * EVENT_OVERHEAD > self._max_bytes
             ):
                 run = None
         if run is None:

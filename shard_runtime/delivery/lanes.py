@@ -150,7 +150,7 @@ class Lane:
         if self.idle:
             self.wake()
         elif self._lacking is not None:
-            self._joined(len(run))
+            self._joined(run.count)
 
     @property
     def stalled(self) -> bool:
@@ -271,7 +271,7 @@ class Lane:
         now = outlet.clock.monotonic()
         if now - self._ended_at >= delay or outlet.hurry or self._closing or outlet.ledger.guilds is not None:
             return
-        waiting = len(self._head) + sum(map(len, self._runs))
+        waiting = len(self._head) + sum([run.count for run in self._runs])
         lacking = self._most_events() - waiting
         if lacking <= 0 or not self._company.is_expected(waiting=waiting, within=delay, now=now):
             return
@@ -335,16 +335,18 @@ class Lane:
     def _take_runs(self, most: int, room: int) -> list[Run]:
         """As many whole runs as *room* bytes allow, the last one cut after *most* events in all."""
         taken: list[Run] = []
-        while self._runs and most:
-            run = self._runs[0]
-            room -= run.size + len(run) * (len(run.session.marked_entry) + 1)
+        runs = self._runs
+        while runs and most:
+            run = runs[0]
+            count = run.count
+            room -= run.size + count * (len(run.session.marked_entry) + 1)
             if room < 0:
                 break
-            if len(run) > most:
+            if count > most:
                 taken.append(run.cut(most))
                 break
-            most -= len(run)
-            taken.append(self._runs.popleft())
+            most -= count
+            taken.append(runs.popleft())
         return taken
 
     async def _deliver(self, batch: Batch) -> None:

@@ -63,7 +63,7 @@ class Ledger:
 
     def enqueue_run(self, run: Run) -> None:
         """Take the events of *run* into the count, while nobody counts by guild."""
-        count = len(run)
+        count = run.count
         run.session.queued += count
         self.queued += count
         self.accepted += count
@@ -100,7 +100,7 @@ class Ledger:
         """The same for events that nobody has asked for one by one: they are in no group and in no guild's count."""
         for run in runs:
             session = run.session
-            count = len(run)
+            count = run.count
             session.finish_queued(run.first, run.first + count - 1)
             self.queued -= count
             self.bytes -= run.size + count * EVENT_OVERHEAD

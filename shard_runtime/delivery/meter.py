@@ -41,7 +41,7 @@ class DeliveryMeter:
         observe = self._latency.observe
         if batch.runs:
             for run in batch.runs:
-                observe(now - run.accepted_at, len(run))
+                observe(now - run.accepted_at, run.count)
             return
         moment, count = now, 0
         for event in batch.events:
