@@ -86,7 +86,7 @@ BUGS: Final[Mapping[str, Planted]] = {
     "checkpoint counts what only the lost disk held": Planted(
         what="The sequence left with others is the watermark, with what is safe on the pod's own disk.",
         breaks="nothing is lost",
-        seeds=(21,),
+        seeds=(116, 138, 21),
         changes=_checkpoint_of_what_is_on_disk,
     ),
     "no checkpoint": Planted(
@@ -98,19 +98,19 @@ BUGS: Final[Mapping[str, Planted]] = {
     "sequence saved before acknowledgement": Planted(
         what="The sequence saved on disk is the last received one.",
         breaks="nothing is lost",
-        seeds=(22,),
+        seeds=(22, 21),
         changes=lambda: [(Worker, "_as_delivered", _as_received)],
     ),
     "close with 1000 on SIGTERM": Planted(
         what="A pod that stops closes its sessions with 1000, which ends them.",
         breaks="sessions live on",
-        seeds=(13,),
+        seeds=(13, 16, 14),
         changes=_stops_with_1000,
     ),
     "op 9 true starts a new session": Planted(
         what="An op 9 that says that the session can be resumed is answered with IDENTIFY.",
         breaks="sessions live on",
-        seeds=(38,),
+        seeds=(57, 42, 38),
         changes=_op_9_true_identifies,
     ),
     "two incarnations with one session": Planted(
@@ -122,7 +122,7 @@ BUGS: Final[Mapping[str, Planted]] = {
     "newest first": Planted(
         what="What waits in a lane is delivered newest first.",
         breaks="order in a guild",
-        seeds=(2,),
+        seeds=(5, 2, 4),
         changes=_newest_first,
     ),
 }

@@ -108,13 +108,13 @@ BUGS: Final[Mapping[str, Planted]] = {
     "a seen-set instead of alignment": Planted(
         what="An event is taken for delivered if the old side accepted one with an equal body.",
         breaks="nothing is lost",
-        seeds=(4,),
+        seeds=(23, 19, 4),
         changes=_aligned_by(SeenSet),
     ),
     "alignment by time": Planted(
         what="An event is taken for delivered if it arrived before the seal.",
         breaks="nothing is lost",
-        seeds=(6,),
+        seeds=(8, 9, 6),
         changes=_aligned_by(ByTime),
     ),
 }
