@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := operator/gateway_operator shard_runtime gateway_hooks discord_simulator
 
-.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards chaos replay shrink soak conformance conformance-python conformance-node conformance-rust bench bench-peers e2e e2e-down lock crds install-manifest audit clean
+.PHONY: help install demo demo-kubernetes test lint types tree unit verify reshards chaos replay shrink soak conformance conformance-python conformance-node conformance-rust bench bench-operator bench-peers e2e e2e-down lock crds install-manifest audit clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -99,6 +99,11 @@ audit: .venv-audit/.installed ## the locked packages against the databases of kn
 
 bench: install ## events per CPU-second, latency and memory of a real pod; writes docs/benchmarks.md; about six minutes
 	@$(PY) benchmarks/run.py --out benchmarks/results/bench.json
+	@$(PY) benchmarks/report.py
+
+bench-operator: install ## what one operator costs on a real API server; wants the node's binary
+	@e2e/node/build.sh
+	@$(PY) benchmarks/operator_scale.py --out benchmarks/results/operator.json
 	@$(PY) benchmarks/report.py
 
 bench-peers: install benchmarks/peers/.installed ## other gateway libraries side by side with the runtime; wants Node and Cargo; about a quarter of an hour

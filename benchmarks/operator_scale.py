@@ -4,7 +4,8 @@
 (the binary of the tests' node, ``e2e/node/build.sh``) on free loopback ports with a data directory of their own,
 applies the CRD, and runs the operator as a process of its own. There are no controllers and no nodes: pods
 are objects that this program creates as a StatefulSet's controller would, and one HTTP server answers for all of them.
-Prints one JSON object: seconds of a pass, memory, CPU and API calls of the operator at rest.
+Prints one JSON object: seconds of a pass, memory, CPU and API calls of the operator at rest; ``--out FILE`` writes it
+with its circumstances, for ``report.py``. The exit status says whether all is within ``LIMITS``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import yaml
 from aiohttp import web
 from gateway_operator.api.generation import from_annotation
 from gateway_operator.cluster.port import GATEWAY, POD, STATEFUL_SET, ClusterError, Manifest
+from machine import circumstances
 
 from shard_runtime.contract import (
     RUNTIME_PORT,
@@ -50,6 +52,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("DISCORD_GATEWAY_NODE", "/var/tmp/discord-gateway-node")) / "bin" / "localnode"
 NAMESPACE = "default"
 TOKEN = "a.bot.token"
+LIMITS = {
+    ("large", "passSecondsMost"): 2.0,
+    ("large", "passSecondsUntilReadyMost"): 2.5,
+    ("many", "megabytes"): 300.0,
+    ("many", "cores"): 0.5,
+}
 
 
 def free_port() -> int:
@@ -354,8 +362,24 @@ async def all_ready(cluster: KubernetesCluster, world: World, names: list[str], 
     raise SystemExit(f"not READY: {sorted(set(names) - ready)[:5]}")
 
 
-def api_calls(values: dict[str, float]) -> float:
-    return sum(value for series, value in values.items() if series.startswith("api_calls_total"))
+def api_calls(values: dict[str, float], *, writes: bool = False) -> float:
+    """Calls so far; with *writes* only those that are no reads."""
+    return sum(
+        value
+        for series, value in values.items()
+        if series.startswith("api_calls_total") and not (writes and 'verb="get"' in series.lower())
+    )
+
+
+def slowest_pass(before: dict[str, float], after: dict[str, float]) -> float:
+    """The histogram's bound that no pass between the two scrapes exceeded, in seconds."""
+    passes = after["reconcile_seconds_count"] - before.get("reconcile_seconds_count", 0.0)
+    bounds = {
+        float(series.partition('le="')[2].partition('"')[0]): value - before.get(series, 0.0)
+        for series, value in after.items()
+        if series.startswith("reconcile_seconds_bucket")
+    }
+    return min(bound for bound, count in bounds.items() if count >= passes)
 
 
 async def measure_large(cluster: KubernetesCluster, world: World, operator: Operator, *, api: int, shards: int) -> Any:
@@ -365,9 +389,10 @@ async def measure_large(cluster: KubernetesCluster, world: World, operator: Oper
         f"/apis/discordgateway.dev/v1alpha1/namespaces/{NAMESPACE}/discordgateways",
         body=gateway("large", api=api, shards=shards),
     )
-    began = time.monotonic()
+    began, first = time.monotonic(), await operator.scrape()
     await all_ready(cluster, world, ["large"], seconds=300)
-    up = time.monotonic() - began
+    up, last = time.monotonic() - began, await operator.scrape()
+    rising = last["reconcile_seconds_count"] - first.get("reconcile_seconds_count", 0.0)
     walls, cpus = [], []
     for round_ in range(30):
         before, cpu = await operator.scrape(), operator.cpu_seconds()
@@ -384,6 +409,8 @@ async def measure_large(cluster: KubernetesCluster, world: World, operator: Oper
     return {
         "shards": shards,
         "secondsUntilReady": round(up, 1),
+        "passesUntilReady": int(rising),
+        "passSecondsUntilReadyMost": slowest_pass(first, last),
         "passes": len(walls),
         "passSecondsMedian": round(statistics.median(walls), 3),
         "passSecondsMost": round(max(walls), 3),
@@ -416,6 +443,7 @@ async def measure_many(
         "cores": round((operator.cpu_seconds() - cpu) / elapsed, 3),
         "passesPerSecond": round(passes / elapsed, 2),
         "apiCallsPerSecond": round((api_calls(after) - api_calls(before)) / elapsed, 1),
+        "apiWritesPerSecond": round((api_calls(after, writes=True) - api_calls(before, writes=True)) / elapsed, 2),
         "passSecondsMean": round((after["reconcile_seconds_sum"] - before["reconcile_seconds_sum"]) / passes, 3),
     }
 
@@ -425,7 +453,9 @@ async def main() -> None:
     parser.add_argument("--gateways", type=int, default=200)
     parser.add_argument("--shards", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    now = circumstances()
     if not BINARY.exists():
         raise SystemExit(f"{BINARY} is missing; e2e/node/build.sh makes it.")
     with tempfile.TemporaryDirectory(prefix="operator-scale-", ignore_cleanup_errors=True) as folder:
@@ -466,6 +496,11 @@ async def main() -> None:
                 cluster, world, operator, api=api, gateways=options.gateways, seconds=options.seconds
             )
             print(json.dumps(result))
+            if options.out is not None:
+                options.out.write_text(json.dumps({"circumstances": now, "results": result}, indent=1) + "\n")
+            missed = [f"{name}.{what}" for (name, what), most in LIMITS.items() if result[name][what] > most]
+            if missed:
+                raise SystemExit(f"beyond the limits: {', '.join(missed)}")
         except SystemExit:
             sys.stderr.write("".join((Path(folder) / "operator.log").read_text().splitlines(keepends=True)[-20:]))
             raise

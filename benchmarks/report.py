@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from peer_tables import peers_tables
-from tables import bench_tables
+from tables import bench_tables, operator_tables
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 RESULTS: Final = ROOT / "benchmarks" / "results"
-TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {"bench": bench_tables, "peers": peers_tables}
+TABLES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "bench": bench_tables,
+    "operator": operator_tables,
+    "peers": peers_tables,
+}
 
 
 def filled(page: str, results: Path) -> str:

@@ -40,6 +40,24 @@ def bench_tables(result: Mapping[str, Any]) -> str:
     )
 
 
+def operator_tables(result: Mapping[str, Any]) -> str:
+    """What one operator costs."""
+    large, many = result["results"]["large"], result["results"]["many"]
+    rows = [
+        (
+            f"one gateway of {large['shards']:,} shards: a pass, median (most)",
+            "2 s",
+            f"{large['passSecondsMedian']:.3f} s ({large['passSecondsMost']:.3f} s)",
+        ),
+        ("the same until it is READY: no pass took longer than", "2 s", f"{large['passSecondsUntilReadyMost']:g} s"),
+        (f"{many['gateways']} gateways at rest: memory", "300 MB", f"{many['megabytes']:.0f} MB"),
+        ("the same: of a core", "0.5", f"{many['cores']:.3f}"),
+        ("the same: calls a second to the API server", "", f"{many['apiCallsPerSecond']:.0f}"),
+        ("the same: of these, writes", "", f"{many['apiWritesPerSecond']:.2f}"),
+    ]
+    return f"{table(('what', 'at most', 'measured'), rows)}\n\n{measured(result)}"
+
+
 def _speed(results: Mapping[str, Any]) -> str:
     head = (
         "compression",

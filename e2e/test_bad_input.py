@@ -8,27 +8,77 @@ import pytest
 from harness.kubectl import Kubectl, KubectlError, wait_until
 from harness.scene import GATEWAY, GATEWAY_LABEL, Scene, example, merged
 
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "intent": (
+        {"intents": ["GUILDS", "GUILD_MESAGES"]},
+        '"GUILD_MESAGES" is not a Discord intent; write one of GUILDS',
+    ),
+    "api-url": (
+        {"apiURL": "discord.com/api/v10"},
+        "apiURL must be a URL that starts with http:// or https:// and a host",
+    ),
+    "gateway-url": (
+        {"gatewayURL": "https://gateway"},
+        "gatewayURL must be a URL that starts with ws:// or wss:// and a host",
+    ),
+    "gate-url": (
+        {"identify": {"gateURL": "gateways-operator:8080"}},
+        "gateURL must be a URL that starts with http:// or https:// and a host",
+    ),
+    "receiver-url": (
+        {"forward": {"url": "receiver.default.svc/events"}},
+        "url must be a URL that starts with http:// or https:// and a host",
+    ),
+    "ca-bundle": ({"forward": {"caBundle": "MIIB"}}, "caBundle must be PEM certificates"),
+    "event-name": (
+        {"forward": {"events": {"include": ["messageCreate"]}}},
+        '"messageCreate" is not the name of a dispatch',
+    ),
+    "storage-size": ({"storage": {"size": "10"}}, "storage.size must be a number with a unit, such as 10Gi"),
+    "negative-count": ({"shards": {"count": -1}}, "spec.shards.count"),
+    "first-last": ({"shards": {"count": 8, "first": 5, "last": 3}}, "shards.last must not be below shards.first"),
+    "part-without-count": (
+        {"shards": {"count": 0, "first": 2, "last": 3}},
+        "a part of the shards needs shards.count to be written out, the same for all parts",
+    ),
+    "part-beyond-count": (
+        {"shards": {"count": 4, "first": 2, "last": 4}},
+        "shards.first and shards.last must be below shards.count; shard ids start at 0",
+    ),
+    "own-variable": (
+        {"template": {"env": [{"name": "POD_UID", "value": "1"}]}},
+        "this variable is set by the operator; choose another name",
+    ),
+    "own-volume": (
+        {"template": {"volumes": [{"name": "token", "emptyDir": {}}]}},
+        "this is a volume of the operator's; choose another name",
+    ),
+    "own-path": (
+        {"template": {"volumeMounts": [{"name": "more", "mountPath": "/tmp"}]}},
+        "mountPath must be an absolute path outside of /etc/discord-gateway",
+    ),
+    "format": ({"forward": {"format": "xml"}}, 'supported values: "batch", "single"'),
+    "no-token": ({"tokenSecretRef": None}, "spec.tokenSecretRef: Required value"),
+    "unknown-field": ({"shardz": {"count": 8}}, 'unknown field "spec.shardz"'),
+}
 
-@pytest.mark.parametrize(
-    ("spec", "sentence"),
-    [
-        ({"intents": ["GUILDS", "GUILD_MESAGES"]}, '"GUILD_MESAGES" is not a Discord intent'),
-        ({"apiURL": "discord.com/api/v10"}, "apiURL"),
-        ({"shards": {"count": -1}}, "spec.shards.count"),
-        ({"shards": {"count": 8, "first": 5, "last": 3}}, "shards.last must not be below shards.first"),
-        ({"forward": {"url": "receiver.default.svc/events"}}, "forward.url"),
-        ({"forward": {"format": "xml"}}, 'supported values: "batch", "single"'),
-        ({"tokenSecretRef": None}, "spec.tokenSecretRef: Required value"),
-        ({"shardz": {"count": 8}}, 'unknown field "spec.shardz"'),
-    ],
-    ids=["intent", "api-url", "negative-count", "first-last", "receiver-url", "format", "no-token", "unknown-field"],
-)
+
+@pytest.mark.parametrize(("spec", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_the_api_server_refuses_a_bad_manifest(kubectl: Kubectl, spec: dict[str, Any], sentence: str) -> None:
     _, gateway = example("gateway.yaml", "default")
     with pytest.raises(KubectlError) as refused:
         kubectl.apply(merged(gateway, {"spec": spec}))
     assert sentence in str(refused.value)
     assert kubectl.get("dgw", GATEWAY) is None
+
+
+def test_the_api_server_refuses_a_name_too_long_for_what_is_made_of_it(kubectl: Kubectl) -> None:
+    _, gateway = example("gateway.yaml", "default")
+    name = "a" * 41
+    with pytest.raises(KubectlError) as refused:
+        kubectl.apply(merged(gateway, {"metadata": {"name": name}}))
+    assert "metadata.name must be at most 40 characters" in str(refused.value)
+    assert kubectl.get("dgw", name) is None
 
 
 def test_a_missing_secret_is_named_and_its_creation_heals(scene: Scene) -> None:

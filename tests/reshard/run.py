@@ -20,6 +20,7 @@ from typing import Any
 
 from runtime.stage import Pod, Stage, eventually, record
 
+from benchmarks.processes import pss_megabytes
 from discord_simulator.verdict import Verdict, fetch_verdict
 from shard_runtime import contract
 
@@ -56,6 +57,8 @@ class Result:
     handover: contract.HandoverStatus
     """Of all new pods."""
     cutover_seconds: float
+    megabytes: float
+    """PSS of the pod of either generation that weighed most at the commit, when windows and holds are fullest."""
     late_seconds: float
     """How late this process ever was for want of CPU time, as a measure of the pods' lateness."""
 
@@ -73,7 +76,7 @@ class Result:
             f"ambiguous {status.ambiguous}  repaired {status.repaired}  marked {status.delivered_marked}  "
             f"lag {status.lag_least_milliseconds}..{status.lag_most_milliseconds} ms  "
             f"pause p50 {pause(status, 0.5):.0f} p99 {pause(status, 0.99):.0f} "
-            f"longest {status.longest_pause_milliseconds:.0f} ms  "
+            f"longest {status.longest_pause_milliseconds:.0f} ms  memory {self.megabytes:.0f} MB  "
             f"cutover {self.cutover_seconds:.2f} s  late {self.late_seconds:.2f} s"
         )
 
@@ -190,6 +193,7 @@ class Resharding:
             side = self.chance.choice((before, count))
             shard = self.chance.randrange(side)
             await self._fault(action="stall", count=side, shard=shard, seconds=self.conditions.stall_seconds)
+        weights = [pss_megabytes(pod.process.pid) for pod in (*new, *old) if pod.process is not None]
         self.epoch += 1
         committed = record(self.epoch, active=self.number)
         started = time.monotonic()
@@ -208,7 +212,7 @@ class Resharding:
         await self._load(0)
         status = merged([(await pod.status()).handover for pod in new])
         self.pods, self.count = new, count
-        result = Result(before, count, await self._verdict(), status, took, max(late))
+        result = Result(before, count, await self._verdict(), status, took, max(weights), max(late))
         self.results.append(result)
         await self.stage.http.delete(f"{self.stage.simulator}/control/truth")
         return result

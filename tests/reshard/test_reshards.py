@@ -31,6 +31,8 @@ CONDITIONS = {
 }
 LONGEST_PAUSE, P99_PAUSE = 2_000, 1_000
 """Milliseconds. An interaction wants an answer within 3 s."""
+MEGABYTES = 50 + 100
+"""A pod without traffic, and the most that windows and holds may add."""
 SHORT = Conditions(rate=400, steady_guilds=2)
 SHORT_GUILDS = 200
 
@@ -63,7 +65,8 @@ def judge(result: Result, conditions: Conditions, *, per_guild: bool) -> None:
         assert status.delivered_marked == 0, result.line()
 
 
-def judge_pauses(result: Result, conditions: Conditions) -> None:
+def judge_costs(result: Result, conditions: Conditions) -> None:
+    assert result.megabytes < MEGABYTES, result.line()
     if result.starved:
         return
     assert result.handover.longest_pause_milliseconds < LONGEST_PAUSE, result.line()
@@ -93,7 +96,7 @@ async def test_many_reshards_under_load(stage: Stage, capsys: pytest.CaptureFixt
         with capsys.disabled():
             print(f"\n{result.line()}  ({name})", end="", flush=True)
         judge(result, CONDITIONS[name], per_guild=per_guild)
-        judge_pauses(result, CONDITIONS[name])
+        judge_costs(result, CONDITIONS[name])
         starved += result.starved
     with capsys.disabled():
         print(f"\nOf {len(resharding.results)} reshards {starved} were on a machine that had no time for them.")

@@ -123,6 +123,9 @@ def test_pods_reach_nothing_else(peer: Peer) -> None:
         ("http://bot.apps/events", Peer(80, address="203.0.113.5"), Peer(81, address="203.0.113.5")),
         ("http://bot.apps.svc.cluster.local:9000/", Peer(1234, "apps"), Peer(9000, address="203.0.113.5")),
         ("https://bot.example.com:8443/x", Peer(8443, address="10.1.2.3"), Peer(8444, address="203.0.113.5")),
+        # a policy knows no names, so the port of one outside is open to every address
+        ("https://bot.example.com/", Peer(443, address="10.96.0.1"), Peer(80, address="169.254.169.254")),
+        ("http://bot.example.com/", Peer(80, address="169.254.169.254"), Peer(443, address="10.96.0.1")),
         ("http://10.1.2.3:9000/", Peer(9000, address="10.1.2.3"), Peer(9000, address="10.1.2.4")),
         ("http://[fd00::5]:9000/", Peer(9000, address="fd00::5"), Peer(9001, address="fd00::5")),
     ],

@@ -51,7 +51,8 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
     verdict = judge(truth, received, without=evidence.without)
     sessions = _Sessions(evidence)
     broken = [*sessions.broken()]
-    lost = verdict.lost
+    # Of equal events nothing but their number can be told: which of them the bot had makes no difference to it.
+    lost = verdict.lost_by_key
     if lost:
         owed = list(_owed(evidence, sessions)) if evidence.tolerant else verdict.lost_examples
         if owed:
