@@ -47,6 +47,29 @@ GENERATION = Generation(
 )
 
 
+TEMPLATE: dict[str, Any] = {
+    "image": "mine:2",
+    "imagePullPolicy": "Never",
+    "imagePullSecrets": [{"name": "pull"}],
+    "resources": {"limits": {"cpu": 2}},
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 5}],
+    "affinity": {"podAntiAffinity": {"x": []}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "labels": {"team": "x", "discordgateway.dev/gateway": "other"},
+    "annotations": {"note": "y"},
+    "env": [{"name": "A", "value": "1"}],
+    "envFrom": [{"secretRef": {"name": "more"}}],
+    "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/mine"}],
+    "serviceAccountName": "puller",
+    "runtimeClassName": "gvisor",
+    "priorityClassName": "high",
+    "terminationGracePeriodSeconds": 5,
+}
+"""Everything that a person may set of a pod."""
+
+
 def spec(**more: Any) -> Spec:
     manifest = {
         "apiVersion": "discordgateway.dev/v1alpha1",
@@ -191,28 +214,7 @@ def test_presence_goes_into_identify_as_it_was_written() -> None:
 
 
 def test_the_template_reaches_the_pods() -> None:
-    wanted = spec(
-        template={
-            "image": "mine:2",
-            "imagePullPolicy": "Never",
-            "imagePullSecrets": [{"name": "pull"}],
-            "resources": {"limits": {"cpu": 2}},
-            "nodeSelector": {"a": "b"},
-            "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 5}],
-            "affinity": {"podAntiAffinity": {"x": []}},
-            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
-            "labels": {"team": "x", "discordgateway.dev/gateway": "other"},
-            "annotations": {"note": "y"},
-            "env": [{"name": "A", "value": "1"}],
-            "envFrom": [{"secretRef": {"name": "more"}}],
-            "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
-            "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/mine"}],
-            "serviceAccountName": "puller",
-            "runtimeClassName": "gvisor",
-            "priorityClassName": "high",
-            "terminationGracePeriodSeconds": 5,
-        }
-    )
+    wanted = spec(template=TEMPLATE)
     template = built(wanted)[1]["spec"]["template"]
     pod = template["spec"]
     (container,) = pod["containers"]
@@ -266,6 +268,17 @@ def test_the_revision_is_pinned() -> None:
     If this fails, running gateways will be rolled after an upgrade: say so in the changelog, or undo the change.
     """
     assert revision(spec()) == "661cfb2b3f"
+    everything = spec(
+        template=TEMPLATE,
+        apiURL="http://proxy/api/v10",
+        gatewayURL="ws://proxy/",
+        forward={"url": "http://bot/", "signingSecretRef": {"name": "bot-signing", "key": "current"}},
+        storage={"size": "5Gi"},
+        handlers={"configMapRef": {"name": "handlers", "key": "handlers.py"}},
+    )
+    kept = msgspec.structs.replace(GENERATION, storage=Claim(size="5Gi", storage_class_name="fast"))
+    _, statefulset = generation_manifests(OWNER, everything, kept, SETTINGS)
+    assert statefulset["metadata"]["annotations"]["discordgateway.dev/revision"] == "407b473e3b"
 
 
 @pytest.mark.parametrize(
