@@ -103,7 +103,7 @@ bench: install ## events per CPU-second, latency and memory of a real pod; write
 
 bench-operator: install ## what one operator costs on a real API server; wants the node's binary
 	@e2e/node/build.sh
-	@$(PY) benchmarks/operator_scale.py --out benchmarks/results/operator.json
+	@$(PY) -W ignore benchmarks/operator_scale.py --out benchmarks/results/operator.json
 	@$(PY) benchmarks/report.py
 
 bench-peers: install benchmarks/peers/.installed ## other gateway libraries side by side with the runtime; wants Node and Cargo; about a quarter of an hour
