@@ -61,10 +61,12 @@ def judge(result: Result, conditions: Conditions, *, per_guild: bool) -> None:
         # Of the session that took its place there are 4 s: too few to tell every place, and then what may have been
         # delivered is marked. Little of it was.
         assert verdict.duplicated_by_key <= FEW, (result.line(), verdict.duplicated_examples)
-    elif per_guild:
+    elif per_guild or conditions.rate <= SHORT.rate:
         # Of a steady toggler a window of 5 s has 25 samples of lags that no other guild shares: too few to
-        # tell places 0.2 s apart every time, and then the duplicate is preferred.
+        # tell places 0.2 s apart every time, and then the duplicate is preferred. So it is where a session has so
+        # little traffic that its pauses look like a stall.
         assert status.ambiguous <= conditions.steady_guilds + 2, result.line()
+        assert verdict.duplicated_by_key <= FEW, (result.line(), verdict.duplicated_examples)
     else:
         assert verdict.duplicated_by_key == 0, (result.line(), verdict.duplicated_examples)
         assert status.delivered_marked == 0, result.line()
