@@ -80,9 +80,7 @@ class Session:
     def finish_queued(self, first: int, last: int) -> None:
         """*first* to *last*, which were queued, need nothing more."""
         self.queued -= last - first + 1
-        self.watermark.finish_range(first, last)
-        if self.delivered is not None:
-            self.delivered.finish_range(first, last)
+        self.finish_range(first, last)
 
     def finish_range(self, first: int, last: int) -> None:
         """*first* to *last*, both included, need nothing more."""

@@ -54,10 +54,7 @@ class Watermark:
     def finish_range(self, first: int, last: int) -> None:
         """*first* to *last*, both included, need nothing more. Harmless when repeated."""
         if first <= self.value + 1:
-            if last > self.value:
-                self.value = last
-                if self._head < len(self._starts):
-                    self._advance()
+            self.finish_through(last)
             return
         starts, ends = self._starts, self._ends
         begin = bisect_left(ends, first - 1, self._head)  # the first run that does not end before it

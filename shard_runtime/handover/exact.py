@@ -200,9 +200,9 @@ class ExactAlignment:
         if self._after is None:
             return None
         for position, received in enumerate(self._after, start=end):
-            if position >= len(self._b) and self._silent:
-                return None if position == end else True
             if position >= len(self._b):
+                if self._silent:
+                    return None if position == end else True
                 # Nothing is there yet that a wrong answer would hold back for long.
                 late = received.arrival + self._bounds.most + (PATIENCE_MILLISECONDS if position == end else 0)
                 return False if now > max(late, self._settled_at) else None

@@ -251,7 +251,7 @@ class Repair:
                 return Decision.DELIVER
             if self._is_near(position, last) or not self._is_before_the_seal(position):
                 # One that a resume brings again may be older than the record, and then nobody knows.
-                return Decision.DELIVER if self._is_recorded(event) else Decision.DELIVER_MARKED
+                return Decision.DELIVER if self._is_surely_recorded(event) else Decision.DELIVER_MARKED
             return self._skip(event)
         partner = self._partner_of_new.get(position)
         if partner is not None:
@@ -281,8 +281,8 @@ class Repair:
         early = self._arrived[position].arrival < self._zone + min(self._bounds.least, self._bounds.stalled)
         return position < self._last_known or early
 
-    def _is_recorded(self, event: Arrived) -> bool:
-        """Whether it came when the old side's record had certainly begun."""
+    def _is_surely_recorded(self, event: Arrived) -> bool:
+        """Whether it came when the old side's record had begun, even if it was late by as much as it can have been."""
         return event.earliest > self._since + self._bounds.most
 
     def _skip(self, event: Arrived) -> Decision:

@@ -12,6 +12,7 @@ on the pod's disk. A machine that was started again has it anew, and so has one 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,10 +47,8 @@ def kept_offset(offset: float, *, boot: str | None, path: Path, disk: Disk) -> f
         kept = None
     if kept is not None and kept.boot == boot and abs(kept.offset - offset) <= KEPT_WITHIN_SECONDS:
         return kept.offset
-    try:
+    with suppress(OSError):
         disk.write_soon(path, contract.encode(_Anchor(boot=boot, offset=offset)))
-    except OSError:
-        return offset
     return offset
 
 

@@ -256,12 +256,15 @@ class Shards:
     @property
     def received_bytes(self) -> int:
         """On the wire, since the start."""
-        return self._meter.wire + sum(shard.received_bytes for shard in self._shards.values())
+        return self._meter.wire + self._received_by_these()
+
+    def _received_by_these(self) -> int:
+        """Bytes that the meter has not been told of: of the shards as they are."""
+        return sum(shard.received_bytes for shard in self._shards.values())
 
     def measures(self) -> Measures:
         """What all shards together have measured."""
-        wire = self.received_bytes - self._meter.wire
-        return self._meter.measures(wire=wire, compressed=self._options.compression != NONE)
+        return self._meter.measures(wire=self._received_by_these(), compressed=self._options.compression != NONE)
 
     def handed_over(self) -> dict[str, int]:
         """By session, the last sequence that was handed to the sink."""
