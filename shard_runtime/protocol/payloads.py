@@ -109,24 +109,6 @@ def heartbeat(sequence: int | None) -> bytes:
     return b'{"op":1,"d":null}' if sequence is None else b'{"op":1,"d":%d}' % sequence
 
 
-def presence_update(presence: Mapping[str, Any]) -> bytes:
-    """Op 3; *presence* is Discord's object as it is."""
-    return msgspec.json.encode(_Sent(Opcode.PRESENCE_UPDATE, presence))
-
-
-class _VoiceState(msgspec.Struct, frozen=True):
-    guild_id: str
-    channel_id: str | None
-    self_mute: bool
-    self_deaf: bool
-
-
-def voice_state_update(*, guild: int, channel: int | None, self_mute: bool = False, self_deaf: bool = False) -> bytes:
-    """Op 4: join or move to *channel*, None to leave."""
-    state = _VoiceState(str(guild), None if channel is None else str(channel), self_mute, self_deaf)
-    return msgspec.json.encode(_Sent(Opcode.VOICE_STATE_UPDATE, state))
-
-
 # --- What we read ---------------------------------------------------------------------------------------------------
 
 

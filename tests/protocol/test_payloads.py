@@ -48,11 +48,6 @@ def test_the_small_ones() -> None:
         "op": 6,
         "d": {"token": "t", "session_id": "s", "seq": 7},
     }
-    assert json.loads(payloads.presence_update({"status": "dnd"})) == {"op": 3, "d": {"status": "dnd"}}
-    assert json.loads(payloads.voice_state_update(guild=5, channel=None)) == {
-        "op": 4,
-        "d": {"guild_id": "5", "channel_id": None, "self_mute": False, "self_deaf": False},
-    }
 
 
 def test_ready_is_read_tolerantly() -> None:

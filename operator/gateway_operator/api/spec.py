@@ -69,7 +69,8 @@ class Identify(Model):
     )
     presence: Free | None = Field(
         default=None,
-        description="Discord's presence object. A changed one reaches a session when its pod next restarts.",
+        description="Discord's presence object, a part of IDENTIFY. A changed one is for sessions started after "
+        "their pod has restarted, or by a new generation; to a session that lives, send a command (op 3).",
     )
     capabilities: int | None = Field(default=None, ge=0, le=2**53 - 1, description="Discord's capability bits.")
     gate_url: Annotated[str, AfterValidator(one_of_schemes("http", "https"))] | None = Field(
