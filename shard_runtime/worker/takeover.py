@@ -245,6 +245,7 @@ class Takeover:
         backoff = Backoff(first=0.2, cap=5.0, chance=self._chance)
         problem: str | None = None
         while True:
+            standby = not self._committed.is_set()
             try:
                 pause = await self._ask(pod)
             except (SiblingError, OSError) as error:
@@ -257,7 +258,7 @@ class Takeover:
                 problem = None
             if pause is None:
                 return
-            await self._pause(pause)
+            await self._pause(pause, standby=standby)
 
     async def _ask(self, pod: int) -> float | None:
         """Ask *pod* what is to be asked now; how long to wait before the next question, None if there is none."""
@@ -309,9 +310,10 @@ class Takeover:
         self._apply(self._cutover.sealed(pod, reply, now, known=known))
         self._inherit.take(reply.kept)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not past the news of the commit."""
-        if self._committed.is_set():
+    async def _pause(self, seconds: float, *, standby: bool) -> None:
+        """Wait. After a question in *standby* not past the news of the commit, which may have come while it was asked:
+        where a sibling of ours has an old pod sealed, its guilds pause until we ask, too."""
+        if not standby:
             await self._clock.sleep(seconds)
             return
         try:

@@ -1,0 +1,87 @@
+"""When a worker of a target asks the old pods: soon after the commit, whatever it was doing before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+from runtime.configuration import configuration
+from virtual.world import Process, World, run_world
+
+from shard_runtime import contract
+from shard_runtime.handover.cutover import Cutover
+from shard_runtime.siblings import SiblingError, Siblings
+from shard_runtime.worker.inheritance import Inheritance
+from shard_runtime.worker.takeover import Takeover
+
+LAYOUT = contract.ShardLayout(count=1, first=0, last=0)
+LOG = logging.getLogger("tests.takeover")
+
+
+class SlowSiblings(Siblings):
+    """One old pod, that takes a second for a window, or fails to give it."""
+
+    def __init__(self, process: Process, *, fails: bool) -> None:
+        super().__init__(pod_url="http://old", bearer=lambda: "", network=process.network, disk=process.disk)
+        self._process = process
+        self._fails = fails
+        self.sealed_at: float | None = None
+
+    async def window(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
+        await asyncio.sleep(1)
+        if self._fails:
+            raise SiblingError("it does not answer")
+        return contract.HandoverReply(generation=generation, pod_uid="old", sealed_at=None, recorded_since=None)
+
+    async def seal(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
+        if self.sealed_at is None:
+            self.sealed_at = self._process.clock.monotonic()
+        now = self._process.clock.unix_milliseconds()
+        return contract.HandoverReply(generation=generation, pod_uid="old", sealed_at=now, recorded_since=now, after=[])
+
+
+def takeover(process: Process, siblings: Siblings) -> Takeover:
+    return Takeover(
+        folder=Path("/state"),
+        cutover=Cutover(count=1, shards=[0], predecessor=LAYOUT),
+        config=configuration(generation=2, predecessor=contract.Predecessor(generation=1, layout=LAYOUT)),
+        shards=[0],
+        siblings=siblings,
+        apply=lambda step: None,
+        settled=lambda: True,
+        without_session=lambda: (),
+        inherit=Inheritance(
+            shards=[0],
+            count=1,
+            predecessor=LAYOUT,
+            send=lambda shard, command: asyncio.sleep(0),
+            kept=dict,
+            clock=process.clock,
+            log=LOG,
+        ),
+        clock=process.clock,
+        chance=process.chance,
+        disk=process.disk,
+        log=LOG,
+    )
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["it answers", "it fails to answer"])
+@pytest.mark.parametrize("after", [0.5, 5.5, 6.5, 7.5])
+def test_a_commit_while_an_old_pod_is_asked_is_followed_by_the_seal_at_once(after: float, fails: bool) -> None:
+    async def story(world: World) -> None:
+        process = world.process("new")
+        siblings = SlowSiblings(process, fails=fails)
+        taking_over = takeover(process, siblings)
+        running = process.spawn(taking_over.run(), name="takeover")
+        await asyncio.sleep(after)
+        committed_at = process.clock.monotonic()
+        taking_over.commit()
+        await world.until(lambda: siblings.sealed_at is not None, within=10)
+        assert siblings.sealed_at is not None
+        assert siblings.sealed_at - committed_at <= 1, "the time that the answer took, and nothing more"
+        running.cancel()
+
+    run_world(story)
