@@ -10,21 +10,19 @@ from typing import Final
 
 from gateway_hooks import Hooks
 from gateway_operator.api.status import Status
-from gateway_operator.cluster.port import Cluster, Manifest, RefusedError
-from gateway_operator.discord_api import token_fingerprint
-from gateway_operator.identify.asks import Limits
-from gateway_operator.identify.clients import GateClient, GateClients
-from gateway_operator.identify.shared import gate_key
+from gateway_operator.cluster.port import Cluster, RefusedError
+from gateway_operator.identify.clients import GateClients
 from gateway_operator.planning.actions import EnsureGeneration, EnsureShared, Plan, RefreshDiscord, WriteRecord
 from gateway_operator.planning.news import news, unpulled
-from gateway_operator.planning.observed import DiscordInfo, DiscordProblem, DiscordTrouble, Observation
+from gateway_operator.planning.observed import Observation
 from gateway_operator.planning.plan import plan
 from gateway_operator.ports import Clock
 from gateway_operator.reconcile.act import Actor, Site
 from gateway_operator.reconcile.discord import DiscordReader, Reading
+from gateway_operator.reconcile.gate_desk import GateDesk
 from gateway_operator.reconcile.handler_file import HandlerFile, read_handler_file
 from gateway_operator.reconcile.measures import Measures
-from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world, refused_by_session
+from gateway_operator.reconcile.observe import Parsed, World, read_gateway, read_world
 from gateway_operator.reconcile.opinions import begin_reshard, opinion_of
 from gateway_operator.reconcile.pods import PodCalls
 from gateway_operator.reconcile.pulls import PullMemory, read_pulls
@@ -99,7 +97,7 @@ class Reconciler:
         self._pods = pods
         self._actor = actor
         self._discord = discord
-        self._clients = clients
+        self._gate = GateDesk(clients)
         self._clock = clock
         self._settings = settings
         self._measures = measures
@@ -135,7 +133,7 @@ class Reconciler:
         observation = self._observation(gateway, world, token, reading, handlers, memory, gauges_due=gauges_due)
         observation = replace(observation, pulls=pulls, opinion=await opinion_of(self._hooks, observation))
         memory.rates.keep(generation.number for generation in world.generations)
-        self._tell_gate(gateway, world, token, reading)
+        self._gate.tell(gateway, world, token, reading)
         planned = plan(observation)
         if not gauges_due and planned.status != memory.written:
             # The status is written anyway, and gauges that were true a minute ago would only mislead beside it.
@@ -183,7 +181,7 @@ class Reconciler:
         self._actor.forget(namespace, name)
         self._teller.forget(namespace, name)
         self._measures.forget((namespace, name))
-        self._clients.remove(namespace, name)
+        self._gate.forget(namespace, name)
         self._discord.forget(namespace, name)
 
     # --- Observing ---------------------------------------------------------------------------------------------------
@@ -215,9 +213,9 @@ class Reconciler:
             record=world.record,
             generations=world.generations,
             secret=token.observed,
-            discord=self._discord_info(reading),
-            discord_problem=self._refused(gateway, token) or reading.problem,
-            held=self._clients.held(gateway.metadata.namespace, gateway.metadata.name),
+            discord=self._gate.discord_info(reading),
+            discord_problem=self._gate.refused(gateway, token) or reading.problem,
+            held=self._gate.held(gateway),
             refused=memory.refused,
             outdated=self._statuses.problem,
             previous=_previous(gateway, memory),
@@ -232,68 +230,7 @@ class Reconciler:
     def _unix_milliseconds(self) -> int:
         return int(self._clock.unix() * 1000)
 
-    def _discord_info(self, reading: Reading) -> DiscordInfo | None:
-        if reading.bot is None or reading.application is None:
-            return None
-        limit = reading.bot.session_start_limit
-        self._clients.limits_read(
-            reading.application,
-            Limits(
-                total=limit.total,
-                remaining=limit.remaining,
-                reset_at=reading.read_monotonic + limit.reset_after / 1000,
-                max_concurrency=limit.max_concurrency,
-                read_at=reading.read_monotonic,
-            ),
-        )
-        remaining = self._clients.remaining(reading.application)
-        return DiscordInfo(
-            recommended_shards=reading.bot.shards,
-            total=limit.total,
-            remaining=limit.remaining if remaining is None else remaining,
-            reset_at=reading.reset_at,
-            max_concurrency=limit.max_concurrency,
-            read_at=reading.read_at,
-        )
-
-    def _refused(self, gateway: Parsed, token: BotToken) -> DiscordProblem | None:
-        """A session was refused (4004), and the Secret has not changed since."""
-        metadata = gateway.metadata
-        reason = self._clients.refused(metadata.namespace, metadata.name)
-        if reason is None or token.observed is None:
-            return None
-        return refused_by_session(
-            f"{reason} Put the present one into Secret {metadata.namespace}/{token.observed.name}."
-        )
-
     # --- Telling others ----------------------------------------------------------------------------------------------
-
-    def _tell_gate(self, gateway: Parsed, world: World, token: BotToken, reading: Reading) -> None:
-        """Who may ask for identify permits, and for which generations."""
-        metadata, auth = gateway.metadata, world.auth
-        record = world.record.record if world.record is not None else None
-        if auth is None or record is None:
-            return
-        before = self._clients.get(metadata.namespace, metadata.name)
-        if gateway.spec is None and before is not None:  # what runs goes on with what was last readable
-            self._clients.put(replace(before, active=record.active, target=record.target))
-            return
-        self._clients.put(
-            GateClient(
-                namespace=metadata.namespace,
-                gateway=metadata.name,
-                bearer=auth.operator,
-                bot_token="" if token.value is None else token_fingerprint(token.value),
-                application=reading.application,
-                active=record.active,
-                target=record.target,
-                reserve=0 if gateway.spec is None else gateway.spec.reshard.identify_reserve,
-                stopped=_why_stopped(token, self._refused(gateway, token) or reading.problem),
-                uid=metadata.uid,
-                gate_url=_gate_url(gateway.manifest),
-                gate_key="" if token.value is None else gate_key(token.value),
-            )
-        )
 
     async def _write_status(self, key: GatewayKey, memory: _Memory, status: Status, *, gauges_due: bool) -> None:
         if status == memory.written:
@@ -334,20 +271,4 @@ async def _refusal_of(apply: Callable[[], Awaitable[None]], gateway: str) -> str
     except RefusedError as error:
         log.error("%s: %s", gateway, error)
         return str(error)
-    return None
-
-
-def _gate_url(manifest: Manifest) -> str | None:
-    """As it is written, even in a spec that cannot be read: permits of a wrong gate could cost the token."""
-    identify = (manifest.get("spec") or {}).get("identify")
-    url = identify.get("gateURL") if isinstance(identify, dict) else None
-    return url if isinstance(url, str) and url else None
-
-
-def _why_stopped(token: BotToken, problem: DiscordProblem | None) -> str | None:
-    """Why no session may be started at all, None if they may."""
-    if token.value is None:
-        return "There is no bot token to identify with."
-    if problem is not None and problem.kind is DiscordTrouble.TOKEN_REFUSED:
-        return problem.message
     return None
