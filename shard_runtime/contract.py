@@ -586,9 +586,53 @@ class HandoverReply(Wire, frozen=True, kw_only=True):
     """Once sealed, by shard: the asker's calls to be joined again, and presences to be taken on."""
     behind_milliseconds: int = 0
     """How long ago it is that certainly everything had arrived that Discord had sent the pod's sessions until then."""
+    sealed_milliseconds: int | None = None
+    """How long ago the pod stopped accepting; absent until it has."""
     after: list[GuildWindow] | None = None
     """What the pod's sessions received in the moment after the seal, and did not accept: evidence only. Absent when not
     asked for, or not known (yet: the moment has not passed)."""
+
+
+class ReceivedRequest(Wire, frozen=True, kw_only=True):
+    """``POST /v1/handover/received``: a worker of the active generation has lost a session since a pod of the one
+    before was sealed, and asks that pod for what its sessions went on receiving.
+
+    The asker's guilds are those that ``count`` routes to one of ``shards``. An answer may be a part: the asker goes on
+    behind what it has.
+    """
+
+    generation: int
+    """The asker's generation."""
+    count: int
+    shards: list[int]
+    after: dict[str, int] = {}
+    """By session of the answering pod, the last sequence that the asker has."""
+
+
+class ReceivedEvent(Wire, frozen=True, kw_only=True, array_like=True, gc=False):
+    shard: int
+    session: str
+    sequence: int
+    name: str
+    payload: bytes
+    """The whole payload, as Discord sent it."""
+    arrival: int
+
+
+class ReceivedReply(Wire, frozen=True, kw_only=True):
+    generation: int
+    """The answering pod's generation."""
+    pod_uid: str = msgspec.field(name="podUID")
+    complete: bool
+    """Everything that came since the seal is there, or was in an earlier part."""
+    now: int
+    """The pod's clock, which the arrivals are by."""
+    behind_milliseconds: int = 0
+    """As in :class:`HandoverReply`."""
+    events: list[ReceivedEvent] = []
+    """Of each session in order."""
+    more: bool = False
+    """Whether to ask again at once."""
 
 
 # --- Commands --------------------------------------------------------------------------------------------------------

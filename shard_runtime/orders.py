@@ -80,6 +80,10 @@ class Seal(Wire, frozen=True, kw_only=True, tag="seal"):
     request: contract.HandoverRequest
 
 
+class AskReceived(Wire, frozen=True, kw_only=True, tag="askReceived"):
+    request: contract.ReceivedRequest
+
+
 class Stop(Wire, frozen=True, kw_only=True, tag="stop"):
     """Close the sessions and deliver what is queued within *seconds*, then answer and end.
 
@@ -109,7 +113,17 @@ class PassOnCommand(Wire, frozen=True, kw_only=True, tag="passOnCommand"):
 
 
 ToWorker: TypeAlias = (
-    Begin | Orders | NewSecrets | NewForward | AskStatus | AskWindow | Seal | SendCommand | PassOnCommand | Stop
+    Begin
+    | Orders
+    | NewSecrets
+    | NewForward
+    | AskStatus
+    | AskWindow
+    | Seal
+    | AskReceived
+    | SendCommand
+    | PassOnCommand
+    | Stop
 )
 
 
@@ -145,7 +159,17 @@ class Windows(Wire, frozen=True, kw_only=True, tag="windows"):
     unacknowledged: list[int]
     kept: dict[int, contract.Kept] = msgspec.field(default_factory=dict)
     behind_milliseconds: int = 0
+    sealed_milliseconds: int | None = None
     after: list[contract.GuildWindow] | None = None
+
+
+class ReceivedPart(Wire, frozen=True, kw_only=True, tag="receivedPart"):
+    """What :class:`~shard_runtime.contract.ReceivedReply` says, of one worker's sessions."""
+
+    complete: bool
+    behind_milliseconds: int = 0
+    events: list[contract.ReceivedEvent] = msgspec.field(default_factory=list)
+    more: bool = False
 
 
 class CommandRefused(Wire, frozen=True, kw_only=True, tag="commandRefused"):
@@ -165,7 +189,7 @@ class PassedOn(Wire, frozen=True, kw_only=True, tag="passedOn"):
     retry_after: str | None = None
 
 
-FromWorker: TypeAlias = Done | Failed | WorkerStatus | Windows | CommandRefused | PassedOn
+FromWorker: TypeAlias = Done | Failed | WorkerStatus | Windows | ReceivedPart | CommandRefused | PassedOn
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,9 @@ CALL_SECONDS: Final = 15.0
 
 COMMAND_SECONDS: Final = 20.0
 """A command may wait for its shard's session, and may be passed on once more."""
+
+
+_Reply = TypeVar("_Reply", contract.HandoverReply, contract.ReceivedReply)
 
 
 class SiblingError(Exception):
@@ -47,11 +50,11 @@ class Siblings:
 
     async def seal(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
         """Ask an old pod to seal; repeating it is harmless. Raises :class:`SiblingError`."""
-        return await self._handover("seal", generation, pod, request)
+        return await self._ask("seal", generation, pod, request, contract.HandoverReply)
 
     async def window(self, generation: int, pod: int, request: contract.HandoverRequest) -> contract.HandoverReply:
         """Ask an old pod for its windows without effect. Raises :class:`SiblingError`."""
-        return await self._handover("window", generation, pod, request)
+        return await self._ask("window", generation, pod, request, contract.HandoverReply)
 
     async def command(self, generation: int, pod: int, request: contract.CommandRequest) -> Response:
         """Hand a command to a pod; whatever it answers is the answer. Raises :class:`SiblingError` if it does not."""
@@ -65,9 +68,11 @@ class Siblings:
         except NetworkError as error:
             raise SiblingError(f"pod {pod} of generation {generation} cannot be reached: {error}") from error
 
-    async def _handover(
-        self, call: str, generation: int, pod: int, request: contract.HandoverRequest
-    ) -> contract.HandoverReply:
+    async def received(self, generation: int, pod: int, request: contract.ReceivedRequest) -> contract.ReceivedReply:
+        """Ask a sealed pod what its sessions went on receiving. Raises :class:`SiblingError`."""
+        return await self._ask("received", generation, pod, request, contract.ReceivedReply)
+
+    async def _ask(self, call: str, generation: int, pod: int, request: contract.Wire, into: type[_Reply]) -> _Reply:
         url = f"{self.base_url(generation, pod)}/v1/handover/{call}"
         response = await self._post(generation, pod, url, contract.encode(request), CALL_SECONDS)
         if response.status != 200:
@@ -77,7 +82,7 @@ class Siblings:
                 reason = "no reason given"
             raise SiblingError(f"pod {pod} of generation {generation} answered {response.status}: {reason}")
         try:
-            reply = contract.decode(response.body, contract.HandoverReply)
+            reply = contract.decode(response.body, into)
         except msgspec.DecodeError as error:
             raise SiblingError(f"pod {pod} of generation {generation}: {error}") from error
         if reply.generation != generation:

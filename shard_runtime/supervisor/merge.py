@@ -46,6 +46,11 @@ def merged_windows(answers: Sequence[Windows]) -> Windows:
         unacknowledged=sorted({guild for answer in answers for guild in answer.unacknowledged}),
         kept={shard: kept for answer in answers for shard, kept in answer.kept.items()},
         behind_milliseconds=max((answer.behind_milliseconds for answer in answers), default=0),
+        sealed_milliseconds=max(
+            (ago for answer in answers if (ago := answer.sealed_milliseconds) is not None), default=None
+        )
+        if sealed
+        else None,
         after=None
         if any(answer.after is None for answer in answers)
         else [window for answer in answers for window in answer.after or ()],

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from shard_runtime.contract import Role
 from shard_runtime.measures import ALONE, Measures, merged
 from shard_runtime.mounts import Secrets
 from shard_runtime.orders import (
+    AskReceived,
     AskStatus,
     AskWindow,
     Begin,
@@ -29,6 +30,7 @@ from shard_runtime.orders import (
     NewForward,
     NewSecrets,
     Orders,
+    ReceivedPart,
     Seal,
     Stop,
     ToWorker,
@@ -48,6 +50,8 @@ MISSED_LOOKS: Final = 3
 """Of a process that was frozen together with its worker, the clock alone says nothing."""
 STOP_MARGIN_SECONDS: Final = 3.0
 """Closing connections and writing state, on top of the time given for delivery."""
+
+_Part = TypeVar("_Part", Windows, ReceivedPart)
 
 
 class StaleRecordError(Exception):
@@ -302,8 +306,7 @@ class Pod:
 
     async def window(self, request: contract.HandoverRequest) -> contract.HandoverReply:
         """The windows of the asker's guilds, without effect. Raises :class:`UnavailableError`."""
-        answers = await self._ask_all(AskWindow(request=request))
-        return self._reply(answers)
+        return self._reply(await self._ask_all(AskWindow(request=request), Windows))
 
     async def seal(self, request: contract.HandoverRequest) -> contract.HandoverReply:
         """Accept nothing more, durably, and answer with the final windows of the asker's guilds; repeatable.
@@ -324,15 +327,27 @@ class Pod:
             if sealed != standing:
                 self._persist(sealed)
                 self._log.info("The pod is %s for generation %d.", sealed.role, request.generation)
-        answers = await self._ask_all(Seal(request=request))
-        return self._reply(answers)
+        return self._reply(await self._ask_all(Seal(request=request), Windows))
+
+    async def received(self, request: contract.ReceivedRequest) -> contract.ReceivedReply:
+        """What the sealed sessions went on receiving of the asker's guilds. Raises :class:`UnavailableError`."""
+        parts = await self._ask_all(AskReceived(request=request), ReceivedPart)
+        return contract.ReceivedReply(
+            generation=self.config.generation,
+            pod_uid=self._standing.pod_uid,
+            complete=all(part.complete for part in parts),
+            now=self._clock.unix_milliseconds(),
+            behind_milliseconds=max((part.behind_milliseconds for part in parts), default=0),
+            events=[event for part in parts for event in part.events],
+            more=any(part.more for part in parts),
+        )
 
     def _handover_complete(self) -> bool:
         if self._predecessor_retired(self._standing.record):
             return True
         return all(slot.last is not None and _complete(slot.last) for slot in self._workers)
 
-    async def _ask_all(self, question: AskWindow | Seal) -> list[Windows]:
+    async def _ask_all(self, question: ToWorker, answered: type[_Part]) -> list[_Part]:
         async def ask(index: int) -> FromWorker:
             link = self._workers[index].link
             if link is None:
@@ -344,13 +359,13 @@ class Pod:
 
         # Every worker is asked, whatever becomes of the others: each has to stop accepting.
         results = await asyncio.gather(*(ask(index) for index in range(len(self._workers))), return_exceptions=True)
-        answers: list[Windows] = []
+        answers: list[_Part] = []
         for result in results:
             if isinstance(result, BaseException):
                 raise result
             if isinstance(result, Failed):
                 raise UnavailableError(result.error)
-            assert isinstance(result, Windows), result
+            assert isinstance(result, answered), result
             answers.append(result)
         return answers
 
@@ -365,6 +380,7 @@ class Pod:
             unacknowledged=merged.unacknowledged,
             kept=merged.kept,
             behind_milliseconds=merged.behind_milliseconds,
+            sealed_milliseconds=merged.sealed_milliseconds,
             after=merged.after,
         )
 

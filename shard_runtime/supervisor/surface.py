@@ -45,6 +45,7 @@ class Surface:
             "/v1/forward": {"PUT": self._put_forward},
             "/v1/handover/window": {"POST": self._window},
             "/v1/handover/seal": {"POST": self._seal},
+            "/v1/handover/received": {"POST": self._received},
             "/v1/commands": {"POST": CommandDesk(pod).take},
             "/v1/checkpoints": {"POST": self._keep_checkpoint},
         }
@@ -144,6 +145,9 @@ class Surface:
 
     async def _seal(self, body: bytes) -> Answer:
         return answer(await self._pod.seal(_decoded(body, contract.HandoverRequest)))
+
+    async def _received(self, body: bytes) -> Answer:
+        return answer(await self._pod.received(_decoded(body, contract.ReceivedRequest)))
 
 
 def _decoded(body: bytes, into: type[contract.WireType]) -> contract.WireType:

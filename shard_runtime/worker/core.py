@@ -19,13 +19,14 @@ import msgspec
 from gateway_hooks import Hooks
 from shard_runtime import contract
 from shard_runtime.checkpoints import Checkpoints
-from shard_runtime.contract import Role
+from shard_runtime.contract import Role, overlapping_shards
 from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.keys import own_user_of
 from shard_runtime.hooked import payloads, permits
 from shard_runtime.measures import Histogram, Measures, merged
 from shard_runtime.orders import (
+    AskReceived,
     AskStatus,
     AskWindow,
     Begin,
@@ -51,6 +52,7 @@ from shard_runtime.worker.commands import pass_on, send_command
 from shard_runtime.worker.flow import Flow
 from shard_runtime.worker.gaps import Gaps
 from shard_runtime.worker.inheritance import Inheritance
+from shard_runtime.worker.mending import Mending
 from shard_runtime.worker.notices import Notices
 from shard_runtime.worker.quiet import Quiet
 from shard_runtime.worker.sealing import OldSide
@@ -244,6 +246,8 @@ class Worker:
             case Seal(request=request):
                 self._old_side.seal(request.generation)
                 return self._old_side.windows(request)
+            case AskReceived(request=request):
+                return self._old_side.received(request)
             case SendCommand():
                 return await send_command(self._shards, message)
             case PassOnCommand():
@@ -280,6 +284,7 @@ class Worker:
             predecessor=predecessor.layout,
             overlap_seconds=self._config.overlap_seconds,
         )
+        mending = self._make_mending(predecessor)
         takeover = Takeover(
             folder=self._folder,
             cutover=cutover,
@@ -298,6 +303,7 @@ class Worker:
                 clock=self._clock,
                 log=self._log,
             ),
+            mending=mending,
             clock=self._clock,
             chance=self._chance,
             disk=self._disk,
@@ -309,10 +315,27 @@ class Worker:
         if not takeover.has_evidence():
             for shard in self._saved:
                 cutover.begins(shard, self._clock.unix_milliseconds(), resumes=True)
-        self._flow.hold(cutover, resuming=self._shards.resuming, remember=takeover.remember)
+        self._flow.hold(cutover, mending=mending, resuming=self._shards.resuming, remember=takeover.remember)
         takeover.restore()
         assert self._tasks is not None
         self._taking_over = self._tasks.create_task(self._take_over(takeover), name="handover")
+
+    def _make_mending(self, predecessor: contract.Predecessor) -> Mending:
+        layout, count = predecessor.layout, self._config.layout.count
+        return Mending(
+            generation=self._config.generation,
+            count=count,
+            predecessor=predecessor.generation,
+            pods_of=lambda shard: {layout.pod_of(old) for old in overlapping_shards(shard, count, layout)},
+            own_user=self._flow.own_user,
+            siblings=self._siblings,
+            carry_out=self._flow.carry_out,
+            save=self._save_queue,
+            lost=self._lost,
+            clock=self._clock,
+            chance=self._chance,
+            log=self._log,
+        )
 
     async def _take_over(self, takeover: Takeover) -> None:
         await takeover.run()
@@ -406,6 +429,7 @@ class Worker:
     def _retire(self) -> None:
         if not self._flow.fenced:
             self._flow.fence({})
+        self._old_side.retire()
         if self._taking_over is not None:
             self._taking_over.cancel()
         if self._ending is None and self._tasks is not None and not self._stopping:

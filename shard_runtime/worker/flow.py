@@ -17,18 +17,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from shard_runtime.contract import ReceivedEvent
 from shard_runtime.delivery import Delivery
 from shard_runtime.delivery.forwarding import CANNOT_BE_TAKEN
 from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.handover.holding import held
-from shard_runtime.handover.keys import REPLIES, event_key, place_of
+from shard_runtime.handover.keys import REPLIES, event_key, place_of, routed_stream, stream_of
 from shard_runtime.handover.placed import Placed
+from shard_runtime.handover.received import Received
 from shard_runtime.handover.snapshots import StartupSnapshots
 from shard_runtime.handover.steps import Step
 from shard_runtime.handover.window import Window
 from shard_runtime.ports import Clock
 from shard_runtime.protocol.envelope import read_envelope
+from shard_runtime.worker.mending import Mending
 
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
@@ -64,6 +67,8 @@ class Flow:
         self._fence: dict[str, int] | None = None
         self._after: Window | None = None
         self._after_until = 0
+        self._received: Received | None = None
+        self._mending: Mending | None = None
         self._snapshots: dict[str, StartupSnapshots] = {}
         self._resuming: Callable[[int], bool] = lambda shard: False
         self._remember: Callable[[Mapping[int, Sequence[Placed]]], None] = lambda found: None
@@ -85,14 +90,17 @@ class Flow:
         self,
         cutover: Cutover,
         *,
+        mending: Mending,
         resuming: Callable[[int], bool],
         remember: Callable[[Mapping[int, Sequence[Placed]]], None],
     ) -> None:
         """Let *cutover* decide from now on; *resuming* says whether a shard is being sent what it missed.
 
-        *remember* gets the places that were found, before anything behind them is delivered.
+        *mending* is told of sessions that come and go, and holds back what has to wait for what was missed. *remember*
+        gets the places that were found, before anything behind them is delivered.
         """
         self._cutover = cutover
+        self._mending = mending
         self._resuming = resuming
         self._remember = remember
         self._choose()
@@ -100,6 +108,7 @@ class Flow:
     def release(self) -> None:
         """The cutover is over."""
         self._cutover = None
+        self._mending = None
         self._snapshots.clear()
         self._choose()
 
@@ -116,6 +125,10 @@ class Flow:
     def follow(self, after: Window, *, until: int) -> None:
         """Remember in *after* what a fenced worker's sessions receive and do not accept, until then."""
         self._after, self._after_until = after, until
+
+    def keep(self, received: Received | None) -> None:
+        """Keep in *received* what a fenced worker's sessions receive and do not accept, or let go of it."""
+        self._received = received
 
     @property
     def fenced(self) -> bool:
@@ -158,11 +171,15 @@ class Flow:
         assert self._fence is not None
         if sequence <= self._fence.get(session_id, 0) or name in REPLIES:  # nobody else gets an answer to its requests
             self._delivery.accept(shard, session_id, sequence, name, payload)
-        elif self._after is not None:
+        elif self._received is not None:
             now = self._clock.unix_milliseconds()
-            if now <= self._after_until:
-                place = place_of(name, payload, shard=shard, count=self._count)
-                self._after.record(place, name, payload, now)
+            guild = routed_stream(stream_of(name, payload), shard=shard, count=self._count)
+            event = ReceivedEvent(
+                shard=shard, session=session_id, sequence=sequence, name=name, payload=payload, arrival=now
+            )
+            self._received.add(guild, event)
+            if self._after is not None and now <= self._after_until:
+                self._after.record(place_of(name, payload, shard=shard, count=self._count), name, payload, now)
             else:
                 self._after = None
 
@@ -185,7 +202,8 @@ class Flow:
             self._choose()
 
     def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
-        assert self._cutover is not None
+        assert self._cutover is not None and self._mending is not None
+        self._mending.missed.look_at(shard, session_id, sequence, name, payload)
         snapshots = self._snapshots.get(session_id)
         if snapshots is not None and snapshots.is_startup_snapshot(name, payload):
             self._delivery.skip(session_id, sequence)
@@ -207,6 +225,12 @@ class Flow:
         """Carry out what the cutover decided."""
         if step.placed:
             self._remember(step.placed)
+        if self._mending is not None:
+            self._mending.missed.pass_on(step)
+        self.carry_out(step)
+
+    def carry_out(self, step: Step) -> None:
+        """Deliver, skip and drop as *step* says."""
         for event, marked in step.deliver:
             if self._window is not None:
                 self._window.record(event.place, event.name, event.payload, self._clock.unix_milliseconds())
@@ -240,8 +264,10 @@ class Flow:
                 self._delivery.accept(shard, session_id, sequence, "READY", payload)
             return
         self._delivery.session_started(session_id, sequence)
-        if self._cutover is not None:
-            self._cutover.begins(shard, self._clock.unix_milliseconds())
+        if self._cutover is not None and self._mending is not None:
+            now = self._clock.unix_milliseconds()
+            self._cutover.begins(shard, now)
+            self._mending.begins(shard, payload, now)
         if self.active:
             self._delivery.accept(shard, session_id, sequence, "READY", payload)
         else:
@@ -261,7 +287,9 @@ class Flow:
             if missing > 0:
                 self._log.error("Shard %d lost its session with %d accepted events not delivered.", shard, missing)
         elif self.active:
-            self._lost(shard, cause, max(0, received - sequence))
+            events = max(0, received - sequence)
+            if self._mending is None or not self._mending.lost(shard, cause, events):
+                self._lost(shard, cause, events)
         else:
             self._log.warning("Shard %d lost its session (%s) before it was needed.", shard, cause)
         self._delivery.forget_session(session_id)

@@ -1,4 +1,4 @@
-"""The old side of a handover, for one worker: its window, its fence, and what is still owed."""
+"""The old side of a handover, for one worker: its window, its fence, what is still owed, and what comes after."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import msgspec
 from shard_runtime import contract
 from shard_runtime.contract import ShardState
 from shard_runtime.delivery import Delivery
+from shard_runtime.handover.received import Received
 from shard_runtime.handover.seals import Seal, sealing_moment
 from shard_runtime.handover.window import AFTER_MILLISECONDS, Window
-from shard_runtime.orders import Windows
+from shard_runtime.orders import ReceivedPart, Windows
 from shard_runtime.ports import Clock, Disk
 from shard_runtime.worker.flow import Flow
 
@@ -72,6 +73,9 @@ class OldSide:
         self._after: Window | None = None
         """What the sessions receive in the moment after the seal; not known after a restart."""
         self._after_until = 0
+        self._received: Received | None = None
+        """What they receive from then on; from the restart on after one."""
+        self._sealed_here = 0
         self._sealed: _Sealed | None = None
         self._restored = False
 
@@ -91,7 +95,8 @@ class OldSide:
             return False
         if sealed.generation != self._config.generation:
             return False
-        self._put_in_force(sealed)
+        self._put_in_force(sealed, complete=False)
+        self._sealed_here = sealed.seal.sealed_at
         self._restored = True
         missing = [session for session in sealed.seal.accepted if self._delivery.watermark(session) is None]
         if missing and sealed.owed:
@@ -151,13 +156,16 @@ class OldSide:
             kept=self._kept(),
         )
         self._disk.write(self._path, contract.encode(sealed))
-        self._put_in_force(sealed)
+        self._put_in_force(sealed, complete=True)
+        self._sealed_here = now
         self._after, self._after_until = self._new_window(now), now + AFTER_MILLISECONDS
         self._flow.follow(self._after, until=self._after_until)
 
-    def _put_in_force(self, sealed: _Sealed) -> None:
+    def _put_in_force(self, sealed: _Sealed, *, complete: bool) -> None:
         self._sealed = sealed
+        self._received = Received(complete=complete)
         self._flow.fence(sealed.seal.accepted)
+        self._flow.keep(self._received)
         self._flow.record(None)
         self._window = None
         self._delivery.track_guilds(True)
@@ -195,8 +203,26 @@ class OldSide:
             windows=[window for window in seal.windows if asked(window.guild)] if request.windows else [],
             unacknowledged=sorted(filter(asked, owed)),
             kept=self._kept_of(asked) if request.windows else {},
+            sealed_milliseconds=max(0, self._clock.unix_milliseconds() - self._sealed_here),
             after=self._received_after(request),
         )
+
+    def received(self, request: contract.ReceivedRequest) -> ReceivedPart:
+        """What the sessions went on receiving of the asker's guilds; nothing is known of it before the seal."""
+        if self._received is None:
+            return ReceivedPart(complete=False)
+        events, more = self._received.page(request)
+        return ReceivedPart(
+            complete=self._received.complete,
+            behind_milliseconds=self._behind_milliseconds(),
+            events=events,
+            more=more,
+        )
+
+    def retire(self) -> None:
+        """The generation is over: nobody asks any more."""
+        self._received = None
+        self._flow.keep(None)
 
     def _kept_of(self, asked: Callable[[int], bool]) -> dict[int, contract.Kept]:
         assert self._sealed is not None

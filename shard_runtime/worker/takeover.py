@@ -4,8 +4,8 @@ Until the commit the old pods are asked whether they still accept, since that is
 then for their windows, to rehearse. After it each old pod that can have guilds of this worker is asked to seal, for as
 long as it takes: one that cannot be reached simply goes on delivering its guilds. So does one that is not asked because
 a session here was lost after the commit: until there is another one, what a sealed pod leaves would come to nobody.
-Answers, and what was found by them, are kept on disk, so that a restart goes on from the same evidence, also when the
-old pods are gone by then.
+What a session missed that was lost after the seal is made good (:mod:`.mending`). Answers, and what was found by them,
+are kept on disk, so that a restart goes on from the same evidence, also when the old pods are gone by then.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from shard_runtime.handover.steps import Step
 from shard_runtime.ports import Chance, Clock, Disk
 from shard_runtime.siblings import SiblingError, Siblings
 from shard_runtime.worker.inheritance import Inheritance
+from shard_runtime.worker.mending import Mending
 
 STANDBY_SECONDS: Final = 2.0
 REHEARSE_SECONDS: Final = 3.0
@@ -74,6 +75,7 @@ class Takeover:
         settled: Callable[[], bool],
         without_session: Callable[[], Collection[int]],
         inherit: Inheritance,
+        mending: Mending,
         clock: Clock,
         chance: Chance,
         disk: Disk,
@@ -93,6 +95,8 @@ class Takeover:
         self._settled = settled
         self._without_session = without_session
         self._inherit = inherit
+        self._mending = mending
+        self._retired = False
         self._clock = clock
         self._chance = chance
         self._disk = disk
@@ -124,6 +128,7 @@ class Takeover:
                 reply = msgspec.structs.replace(reply, unacknowledged=[])
             found = self._found[pod] = self._read_found(pod)
             now = self._clock.unix_milliseconds()
+            self._mending.sealed_before(pod)
             self._apply(self._cutover.sealed(pod, reply, now, known=evidence.known, found=found.placed))
             if not complete:
                 self._inherit.take(reply.kept)
@@ -187,7 +192,7 @@ class Takeover:
     @property
     def complete(self) -> bool:
         """Every guild is ours, and nothing is held any more."""
-        return self._cutover.complete
+        return self._cutover.complete and not self._mending.pending
 
     def unfinished(self) -> tuple[dict[str, list[int]], dict[int, list[int]]]:
         """What a handover that is complete would still have to decide: by session, the sequences that wait for the
@@ -195,7 +200,9 @@ class Takeover:
         return self._cutover.undecided(), self._cutover.late()
 
     def nobody_left(self) -> None:
-        """The old generation is deleted: nothing more can be learned of what it accepted."""
+        """The old generation is deleted: nothing more can be learned of what it accepted, or received later."""
+        self._retired = True
+        self._mending.nobody_left()
         for pod in self._cutover.to_seal:
             self._log.error(
                 "Pod %d of generation %d is gone without having been asked to seal.", pod, self._predecessor
@@ -213,22 +220,31 @@ class Takeover:
             for pod in self._cutover.old_pods:
                 tasks.create_task(self._deal_with(pod), name=f"handover from pod {pod}")
             inheriting = tasks.create_task(self._inherit.run(), name="calls and presences")
+            mending = tasks.create_task(self._mending.run(), name="what lost sessions missed")
             await tasks.create_task(self._tick(), name="handover tick")
             inheriting.cancel()
+            mending.cancel()
 
     async def _tick(self) -> None:
         completed = False
         while True:
             now = self._clock.unix_milliseconds()
             self._apply(self._cutover.tick(now))
-            if self._cutover.complete and not self._inherit.pending and not completed:
+            if not completed and self._cutover.complete and not self._is_waiting():
                 completed = self._complete()
-            if completed and self._cutover.is_over(now) and self._settled() and self._write_complete(over=True):
+            is_over = completed and self._cutover.is_over(now) and not self._is_waiting() and self._settled()
+            if is_over and self._write_complete(over=True):
                 for pod in self._cutover.old_pods:
                     self._disk.remove(self._evidence(pod))
                     self._disk.remove(self._found_file(pod))
                 return
             await self._clock.sleep(TICK_SECONDS)
+
+    def _is_waiting(self) -> bool:
+        """Whether the old generation is still needed, though every guild is ours."""
+        if self._inherit.pending or self._mending.pending:
+            return True
+        return not self._retired and bool(self._without_session())
 
     def _complete(self) -> bool:
         if not self._write_complete(over=False):
@@ -306,6 +322,7 @@ class Takeover:
     def _seal(self, pod: int, reply: contract.HandoverReply) -> None:
         now = self._clock.unix_milliseconds()
         known = self._cutover.known(pod, reply, now)
+        self._mending.sealed(pod, now - (reply.sealed_milliseconds or 0))
         self._disk.write(self._evidence(pod), contract.encode(_Evidence(reply=reply, known=known)))
         self._apply(self._cutover.sealed(pod, reply, now, known=known))
         self._inherit.take(reply.kept)
@@ -324,7 +341,7 @@ class Takeover:
 
     def status(self) -> contract.HandoverStatus:
         status = self._cutover.status()
-        return msgspec.structs.replace(status, complete=False) if self._inherit.pending else status
+        return msgspec.structs.replace(status, complete=False) if self._is_waiting() else status
 
 
 def _read_complete(folder: Path, disk: Disk, generation: int) -> _Complete | None:

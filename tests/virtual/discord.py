@@ -142,6 +142,13 @@ class ScriptedDiscord:
                 continue
             session.dispatch("GUILD_CREATE", {"id": str(guild), "unavailable": False, "name": "guild"})
 
+    def end(self, session: Session) -> None:
+        """As an op 9 that cannot be resumed: nothing more comes, and nothing is remembered."""
+        del self.sessions[session.id]
+        if session.socket is not None:
+            send(session.socket, {"op": 9, "d": False})
+            session.socket = None
+
     def resume(self, socket: ServerSocket, d: dict[str, Any]) -> None:
         session = self.sessions.get(d["session_id"])
         if d["token"] != self.token:

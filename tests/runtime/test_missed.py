@@ -1,0 +1,72 @@
+"""A session of the new side that Discord ends around the seal: what only the old sessions get is delivered all the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from runtime.in_process import PodInOneProcess
+from runtime.stage import record
+from runtime.town import GUILDS, Town, all_ready, make_town
+from virtual.world import World, run_world
+
+
+def complete(pod: PodInOneProcess) -> bool:
+    assert pod.pod is not None
+    handover = pod.pod.last_status().handover
+    return handover is not None and handover.complete
+
+
+async def hand_over(world: World, town: Town, *, workers: int) -> tuple[PodInOneProcess, PodInOneProcess]:
+    """A pod of one shard, and one of two, which is READY and has rehearsed."""
+    old, new = town.pod(1, 1, 1), town.pod(2, 2, workers)
+    await old.start().adopt_record(record(1, active=1))
+    await world.until(lambda: all_ready(old), within=30)
+    await new.start().adopt_record(record(2, active=1, target=2))
+    assert old.pod is not None
+    await old.pod.adopt_record(record(2, active=1, target=2))
+    await world.until(lambda: all_ready(new), within=30)
+    await town.talk(13)
+    return old, new
+
+
+def in_order(town: Town) -> bool:
+    """Whether each guild's events came in order, redeliveries aside."""
+    for guild in range(len(GUILDS)):
+        first = list(dict.fromkeys(number for number in town.bot.numbers if number % len(GUILDS) == guild))
+        if first != sorted(first):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("after", [-0.1, 0.05, 0.5, 1.5, 3.0])
+def test_a_session_that_is_ended_around_the_seal_costs_nothing(after: float, workers: int) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = await hand_over(world, town, workers=workers)
+        lost = next(session for session in town.discord.sessions.values() if session.shard == (0, 2))
+        assert new.pod is not None
+        talking = asyncio.create_task(town.talk(30))
+        if after < 0:
+            town.discord.end(lost)
+            await asyncio.sleep(-after)
+        await new.pod.adopt_record(record(3, active=2))
+        if after > 0:
+            await asyncio.sleep(after)
+            town.discord.end(lost)
+            await asyncio.sleep(0.5)
+            assert not complete(new) or after > 1, "the old generation is needed"
+        await talking
+        await world.until(lambda: complete(new), within=60)
+        await old.stop()
+        await town.talk(2)
+        await asyncio.sleep(5)
+
+        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        assert len(town.bot.numbers) == town.sent, "nothing comes twice"
+        assert not town.bot.marked
+        assert in_order(town)
+        assert new.pod.last_status().counters["lostSessions"] == 0
+
+    run_world(story, seed=1)
