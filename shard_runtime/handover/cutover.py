@@ -59,6 +59,9 @@ from shard_runtime.handover.window import AFTER_MILLISECONDS
 HEAR_MILLISECONDS: Final = AFTER_MILLISECONDS + 1500
 """How long after a seal to wait for what the old sessions received then, before doing without it."""
 
+BEHIND_MILLISECONDS: Final = 20_000
+"""How long after a session has begun to wait for old ones that are behind."""
+
 MOST_LATE: Final = 2000
 """Keys of which copies may come that are told, for each shard."""
 
@@ -112,12 +115,21 @@ class Cutover:
             return []
         return [number for number, pod in self._pods.items() if not pod.sealed]
 
-    def is_ready(self, now: int, *, without: Collection[int]) -> bool:
-        """Whether old pods may be sealed: what they do not accept any more has to come here. *without* are the shards
-        that have no session now."""
+    def is_ready(self, pod: int, now: int, *, without: Collection[int]) -> bool:
+        """Whether old *pod* may be sealed: what it does not accept any more has to come here. *without* are the shards
+        that have no session now.
+
+        What Discord sent before a new session began comes to the old ones alone, so those have to have it; one that is
+        silent for long is not waited for.
+        """
         if without:
             return False
-        return now - max(self._new.values(), default=0) >= self._overlap // 2
+        newest = max(self._new.values(), default=0)
+        if now - newest < self._overlap // 2:
+            return False
+        complete_until = self._pods[pod].complete_until
+        is_complete = complete_until is not None and complete_until >= newest
+        return is_complete or now - newest > BEHIND_MILLISECONDS
 
     @property
     def to_hear(self) -> list[int]:
@@ -193,6 +205,10 @@ class Cutover:
             if self.committed_at is None:
                 self._trim(old, asked_at, step)
         return step
+
+    def was_unsealed(self, pod: int) -> bool:
+        """Whether old *pod* has answered as one that is not sealed."""
+        return self._pods[pod].unsealed_at is not None
 
     def rehearse(self, pod: int, reply: HandoverReply, now: int) -> None:
         """Align the windows of an old *pod* that is not sealed, without effect."""

@@ -93,9 +93,13 @@ class Mending:
         if not self._sealed.isdisjoint(self._pods_of(shard)):
             self._hold(shard)
 
-    def sealed(self, pod: int, at: int) -> None:
-        """Old *pod* was sealed *at* (this pod's clock), also if a sibling of ours asked: before the cutover knows."""
+    def sealed(self, pod: int, at: int, *, seen: bool) -> None:
+        """Old *pod* was sealed *at* (this pod's clock), also if a sibling of ours asked: before the cutover knows.
+
+        *seen*: this process has seen it unsealed, so no earlier one has delivered anything in its place.
+        """
         self._sealed.add(pod)
+        self.missed.exact &= seen
         for shard, began in self.missed.began.items():
             if began > at - NEAR_MILLISECONDS and pod in self._pods_of(shard):
                 self._hold(shard)

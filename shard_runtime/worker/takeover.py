@@ -290,13 +290,15 @@ class Takeover:
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
             without = self._without_session()
-            if not self._cutover.is_ready(self._clock.unix_milliseconds(), without=without):
+            if not self._cutover.is_ready(pod, self._clock.unix_milliseconds(), without=without):
                 if without and not self._said_unready:
                     self._log.warning("The handover waits: shards %s have no session.", list(without))
                     self._said_unready = True
                 # It goes on delivering meanwhile, unless a sibling of ours has had it sealed.
+                asked_at = self._clock.unix_milliseconds()
                 reply = await self._siblings.window(self._predecessor, pod, light)
                 if reply.sealed_at is None:
+                    self._apply(self._cutover.unsealed(pod, asked_at, behind=reply.behind_milliseconds))
                     return UNREADY_SECONDS
             reply = await self._siblings.seal(self._predecessor, pod, self._request)
             self._seal(pod, reply)
@@ -322,7 +324,7 @@ class Takeover:
     def _seal(self, pod: int, reply: contract.HandoverReply) -> None:
         now = self._clock.unix_milliseconds()
         known = self._cutover.known(pod, reply, now)
-        self._mending.sealed(pod, now - (reply.sealed_milliseconds or 0))
+        self._mending.sealed(pod, now - (reply.sealed_milliseconds or 0), seen=self._cutover.was_unsealed(pod))
         self._disk.write(self._evidence(pod), contract.encode(_Evidence(reply=reply, known=known)))
         self._apply(self._cutover.sealed(pod, reply, now, known=known))
         self._inherit.take(reply.kept)

@@ -1,8 +1,9 @@
-"""A session of the new side that Discord ends around the seal: what only the old sessions get is delivered all the same."""
+"""A session of the new side that Discord ends around the seal: what only the old sessions get is delivered, too."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 from runtime.in_process import PodInOneProcess
@@ -68,5 +69,29 @@ def test_a_session_that_is_ended_around_the_seal_costs_nothing(after: float, wor
         assert not town.bot.marked
         assert in_order(town)
         assert new.pod.last_status().counters["lostSessions"] == 0
+
+    run_world(story, seed=1)
+
+
+def test_a_pod_that_lost_its_disk_after_the_seal_marks_what_it_may_have_delivered() -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = await hand_over(world, town, workers=1)
+        assert new.pod is not None
+        talking = asyncio.create_task(town.talk(30))
+        await new.pod.adopt_record(record(3, active=2))
+        await asyncio.sleep(2)
+        new.kill()
+        world.disk(new.machine).wipe()
+        new.uid = "another"
+        await new.start().adopt_record(record(3, active=2))
+        await talking
+        await world.until(lambda: complete(new), within=60)
+        await old.stop()
+        await asyncio.sleep(5)
+
+        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        copies = [number for number, count in Counter(town.bot.numbers).items() if count > 1]
+        assert set(copies) <= town.bot.marked, "nothing comes twice unmarked"
 
     run_world(story, seed=1)

@@ -14,6 +14,7 @@ from shard_runtime import contract
 from shard_runtime.handover.cutover import Cutover
 from shard_runtime.siblings import SiblingError, Siblings
 from shard_runtime.worker.inheritance import Inheritance
+from shard_runtime.worker.mending import Mending
 from shard_runtime.worker.takeover import Takeover
 
 LAYOUT = contract.ShardLayout(count=1, first=0, last=0)
@@ -60,6 +61,20 @@ def takeover(process: Process, siblings: Siblings) -> Takeover:
             kept=dict,
             clock=process.clock,
             log=LOG,
+        ),
+        mending=Mending(
+            generation=2,
+            count=1,
+            predecessor=1,
+            pods_of=lambda shard: [0],
+            own_user=None,
+            siblings=siblings,
+            carry_out=lambda step: None,
+            save=lambda: asyncio.sleep(0),
+            lost=lambda shard, cause, events: None,
+            clock=process.clock,
+            log=LOG,
+            chance=process.chance,
         ),
         clock=process.clock,
         chance=process.chance,
