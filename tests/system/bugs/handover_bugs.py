@@ -21,9 +21,9 @@ from shard_runtime.worker.sealing import OldSide
 def _delivers_after_its_seal() -> Iterable[Change]:
     kept = OldSide._put_in_force
 
-    def put_in_force(self: OldSide, sealed: Any) -> None:
+    def put_in_force(self: OldSide, sealed: Any, *, complete: bool) -> None:
         with patch.object(self._flow, "fence", lambda accepted: None):
-            kept(self, sealed)
+            kept(self, sealed, complete=complete)
 
     yield OldSide, "_put_in_force", put_in_force
 
