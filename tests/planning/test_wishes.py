@@ -141,6 +141,14 @@ def test_the_budget_leaves_the_reserve() -> None:
     assert refusal(discord(remaining=8 + FLOOR), shards=8, reserve=FLOOR, now=NOW) is None
 
 
+def test_the_budget_leaves_what_nothing_may_use() -> None:
+    """Else a generation would begin that can never be READY, since the gate gives no permit for its last shards."""
+    assert refusal(discord(remaining=8 + FLOOR), shards=8, reserve=0, now=NOW) is None
+    short = refusal(discord(remaining=7 + FLOOR), shards=8, reserve=0, now=NOW)
+    assert short is not None
+    assert short.message.startswith(f"8 session starts and a reserve of {FLOOR} are needed, 12 of 1000 remain")
+
+
 def test_an_old_reading_of_the_budget_decides_nothing() -> None:
     old = refusal(discord(read_at=NOW - 31_000), shards=1, reserve=0, now=NOW)
     reset = refusal(discord(remaining=0, reset_at=NOW - 1, read_at=NOW - 10_000), shards=1, reserve=0, now=NOW)

@@ -14,6 +14,7 @@ from virtual.sockets import ServerSocket, SocketClosedError
 from virtual.world import World
 
 from discord_simulator import rest, wire
+from discord_simulator.application import Budget
 from discord_simulator.control import Control, Summary
 from discord_simulator.gateway import Gateway
 from discord_simulator.settings import Settings
@@ -88,6 +89,11 @@ class Discord:
     @property
     def summary(self) -> Summary:
         return self._control.summary()
+
+    @property
+    def budget(self) -> Budget:
+        """Of session starts, now."""
+        return self.gateway.application.budget(self._now())
 
     @property
     def counters(self) -> Counters:

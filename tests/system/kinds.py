@@ -115,6 +115,8 @@ ORDEALS: Final = frozenset({"kill_operator_in_a_write", "force_delete"})
 """Faults that are drawn with others only."""
 ALL_ACTS: Final = PLOTS | ORDEALS | {kind.act for kind in KINDS}
 DELETES_PODS: Final = frozenset({"delete_pod", "rollout", "lose_pod"})
+ENDS_PROCESSES: Final = DELETES_PODS | {"kill_pod", "kill_worker", "force_delete", "power_cut", "clock_step"}
+"""Of pods."""
 KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
     {
         *(

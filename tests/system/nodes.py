@@ -21,6 +21,7 @@ from gateway_operator.cluster.processes.volumes import MissingSourceError, _file
 from gateway_operator.resources.naming import headless_service_name
 from system.cluster import ADDRESS_ANNOTATION
 from system.pod import Machine, PodLife
+from system.tally import Tally
 from system.trace import Trace
 from virtual.disk import VirtualDisk
 from virtual.world import World
@@ -48,6 +49,7 @@ class Nodes:
         self._trace = trace
         self._skew_seconds = skew_seconds
         self._chance = random.Random(f"nodes/{world.seed}")
+        self.tally = Tally()
         self._pods: dict[str, RunningPod] = {}
         self._forced = 0
         self._changed = asyncio.Event()
@@ -108,6 +110,7 @@ class Nodes:
             chance=random.Random(self._chance.random()),
             skew_seconds=self._skew_seconds,
             node=f"{pod['metadata']['name']}+{self._forced}" if self._forced else pod["metadata"]["name"],
+            tally=self.tally,
         )
         self._pods[pod["metadata"]["name"]] = running
         task = asyncio.get_running_loop().create_task(self._live(running), name=f"kubelet of {running.name}")
@@ -148,6 +151,7 @@ class RunningPod:
         chance: random.Random,
         skew_seconds: float,
         node: str,
+        tally: Tally,
     ) -> None:
         metadata = pod["metadata"]
         self.name: str = metadata["name"]
@@ -180,6 +184,7 @@ class RunningPod:
             uid=metadata["uid"],
             mounts=VirtualDisk(),
             skew_seconds=chance.uniform(-skew_seconds, skew_seconds),
+            tally=tally,
         )
 
     # --- The container ------------------------------------------------------------------------------------------------

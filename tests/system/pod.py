@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from system.tally import Tally
 from system.trace import Trace
 from virtual.clock import VirtualClock
 from virtual.disk import VirtualDisk
@@ -58,6 +59,7 @@ class Machine:
     mounts: VirtualDisk
     skew_seconds: float
     """Of the wall clock, as it is set now."""
+    tally: Tally
     boots: int = 0
     """How often it was started again."""
 
@@ -104,6 +106,7 @@ class WorkerLife:
 
     def __init__(self, machine: Machine, begin: contract.Wire, number: int) -> None:
         self.process = machine.process()
+        self.began = asyncio.get_running_loop().time()
         self.ended = asyncio.Event()
         self._trace = machine.trace
         self._name = f"{machine.name}/{number}"
@@ -116,6 +119,7 @@ class WorkerLife:
             disk=self.process.disk,
             log=log,
         )
+        machine.tally.add(lambda: self._worker.status().counters)
         self.link = CutLink(self._worker.handle)
         self.process.spawn(self._run(), name=f"worker {number}")
 

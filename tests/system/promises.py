@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,6 +60,34 @@ def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> C
         made_at=truth.since + truth.events.at[column],
         deliveries=tuple(deliveries),
     )
+
+
+def lost_by_name(truth: Truth, received: Received, *, without: frozenset[str]) -> Counter[str]:
+    """How many events of each name were sent and not delivered; of events with equal bodies only their number counts,
+    since nothing else can be told."""
+    event_of: dict[tuple[str, int], int] = {}
+    for session in truth.sessions:
+        event_of |= {
+            (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
+        }
+    wanted: Counter[tuple[str, int]] = Counter()
+    got: Counter[tuple[str, int]] = Counter()
+
+    def key(event: int) -> tuple[str, int]:
+        column = event - truth.events.first
+        return truth.names[truth.events.names[column]], truth.events.keys[column] or -event
+
+    for event in set(event_of.values()):
+        wanted[key(event)] += 1
+    for index, sequence in zip(received.session, received.sequence, strict=True):
+        delivered = event_of.get((received.sessions[index], sequence))
+        if delivered is not None:
+            got[key(delivered)] += 1
+    lost: Counter[str] = Counter()
+    for (name, body), count in wanted.items():
+        if name not in without:
+            lost[name] += max(0, count - got[name, body])
+    return lost
 
 
 def generations_going_back(truth: Truth, received: Received) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from system.kinds import DELETES_PODS, KEEPS_CHECKPOINTS_FROM_OTHERS, KINDS, Kind
+from system.setting import Setting, draw_scarcity, draw_setting
 
 Anchor = Literal["load", "begun", "committed"]
 """What a step's time counts from: the load beginning, a record that names a target, one that makes it active."""
@@ -39,36 +40,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
         options = "".join(f" {name}={value}" for name, value in self.options.items())
         return f"{self.act}{options} {self.at:.1f} s after {self.after}{lasts} (draw {self.draw})"
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """The world that it happens in."""
-
-    shards: int = 4
-    per_worker: int = 2
-    workers_per_pod: int = 1
-    rate: float = 40.0
-    """Events per second."""
-    guilds: int = 32
-    delay_milliseconds: int = 300
-    """Most that Discord delays an event, by session."""
-    by_guild: bool = False
-    """Discord keeps order within a guild only."""
-    shuffle_keys: bool = False
-    compression: str = "zstd-stream"
-    max_concurrency: int = 16
-    ordering: str = "shard"
-    lanes: int = 4
-    exclude: bool = False
-    """The bot does not want TYPING_START."""
-    skew_seconds: float = 0.1
-    """Machines' clocks differ by at most twice this."""
-    remembers: bool = True
-    """Discord replays any number of events; else as many as it is known to."""
-    volume: bool = False
-    """Pods' disks outlive them."""
-    frail: bool = False
-    """Discord ends sessions now and then, so that events may be lost by what is promised."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +82,7 @@ def draw_schedule(seed: int) -> Schedule:
     """The schedule of *seed*: always the same."""
     chance = random.Random(f"schedule/{seed}")
     kind_of_world = chance.choices(["steady", "forgetful", "frail"], weights=[6, 2, 2])[0]
-    setting = _draw_setting(chance, kind_of_world)
+    setting = draw_setting(chance, kind_of_world)
     steps = _draw_plot(chance, setting)
     kinds = [
         kind for kind in KINDS if (kind.frail <= setting.frail) and (kind.forgetful or kind_of_world != "forgetful")
@@ -128,30 +99,10 @@ def draw_schedule(seed: int) -> Schedule:
     steps.extend(_draw_ordeal(seed, setting, busy, begins=begins))
     if any(step.act == "force_delete" for step in steps):
         setting = msgspec.structs.replace(setting, volume=True)
+    setting = draw_scarcity(seed, setting)
+    if setting.drops:
+        steps.extend(_absence(seed, busy.setdefault("bot", [])))
     return Schedule(seed=seed, setting=setting, steps=tuple(sorted(steps, key=lambda step: (step.after, step.at))))
-
-
-def _draw_setting(chance: random.Random, world: str) -> Setting:
-    shards = chance.choice([2, 2, 4, 4, 6])
-    per_worker = chance.choice([1, 2]) if shards < 6 else 2
-    return Setting(
-        shards=shards,
-        per_worker=per_worker,
-        workers_per_pod=2 if per_worker == 1 else chance.choice([1, 2]),
-        rate=15.0 if world == "forgetful" else chance.choice([25.0, 40.0]),
-        guilds=chance.choice([12, 32]),
-        delay_milliseconds=chance.choice([0, 100, 300, 500]),
-        by_guild=chance.random() < 0.3,
-        shuffle_keys=chance.random() < 0.2,
-        compression=chance.choice(["zstd-stream", "zstd-stream", "zlib-stream", "none", "payload"]),
-        max_concurrency=chance.choice([1, 2, 16, 16]),
-        ordering=chance.choice(["shard", "guild"]),
-        lanes=chance.choice([1, 2, 4]),
-        exclude=chance.random() < 0.3,
-        skew_seconds=chance.choice([0.0, 0.1, 0.1, 1.0]),
-        remembers=world != "forgetful",
-        frail=world == "frail",
-    )
 
 
 def _draw_plot(chance: random.Random, setting: Setting) -> list[Step]:
@@ -236,6 +187,13 @@ def _long_absence(chance: random.Random, setting: Setting, taken: _Spans) -> lis
     act = chance.choice(["delete_pod", "kill_pod", "kill_worker"]) if setting.remembers else "kill_worker"
     share = chance.uniform(0.3, 0.6) if act == "delete_pod" else chance.uniform(0.3, 0.95)
     return [away, Step(act=act, at=round(begin + share * seconds, 3), draw=chance.randrange(1_000_000))]
+
+
+def _absence(seed: int, taken: _Spans) -> list[Step]:
+    """The bot is away for long enough to fill a small queue."""
+    chance = random.Random(f"absence/{seed}")
+    away = Step(act="bot_away", at=round(chance.uniform(2, 30), 3), seconds=round(chance.uniform(20, 60), 3))
+    return [away] if _is_free(taken, away) else []
 
 
 def _while_permits_are_waited_for(chance: random.Random) -> Step:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
-from system.schedule import Schedule, Setting, Step
+from system.schedule import Schedule, Step
+from system.setting import Setting
 
 Fails = Callable[[Schedule], bool]
 """Whether a schedule breaks the promise in question."""

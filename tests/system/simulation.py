@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,12 +16,13 @@ from typing import Final
 
 from gateway_operator.cluster.port import POD, STATEFUL_SET, Manifest
 from gateway_operator.resources.naming import REVISION_ANNOTATION
+from system.kinds import ENDS_PROCESSES
 from system.schedule import Schedule, Step
 from system.story import GATEWAY_MANIFEST, NAMESPACE, SIMULATED, System, hear_lost_exceptions
 from system.strikes import strike
 from system.verdicts import Evidence, Numbers, judged
 from system.waits import Waits
-from system.watch import BrokenError, Watch
+from system.watch import BrokenError, QueueLimit, Watch
 from virtual.loop import DeadlockError
 from virtual.world import World, run_world
 
@@ -79,6 +81,7 @@ def settings_of(schedule: Schedule) -> Settings:
         shuffle_keys=setting.shuffle_keys,
         replay_events=200_000 if setting.remembers else None,
         session_expiry_seconds=3600.0,
+        identify_window_seconds=setting.day_seconds,
     )
 
 
@@ -98,7 +101,13 @@ def manifest_of(schedule: Schedule) -> Manifest:
         spec["forward"]["events"] = {"exclude": ["TYPING_START"]}
     if setting.volume:
         spec["storage"] = {"size": "1Gi"}
-    spec["reshard"] = {"overlapSeconds": 5, "maxShards": 8}
+    if setting.drops:
+        queue = {"maxEvents": setting.queued_events or None, "maxAgeSeconds": setting.max_age_seconds}
+        spec["forward"]["queue"] = {
+            "overflow": setting.overflow,
+            **{name: value for name, value in queue.items() if value is not None},
+        }
+    spec["reshard"] = {"overlapSeconds": 5, "maxShards": 8, "identifyReserve": setting.reserve}
     return manifest
 
 
@@ -116,12 +125,15 @@ class _Run:
             by_guild=setting.by_guild,
             skew_seconds=setting.skew_seconds,
         )
+        if setting.session_starts:
+            self._system.discord.fault("budget", remaining=setting.session_starts)
         self._system.operator.faults.slow = 0.0
         slow = any(step.act in ("slow_api", "slow_link", "lossy_network") for step in schedule.steps)
         self._watch = Watch(
             self._system,
             pass_seconds=SLOW_PASS_SECONDS if slow else PASS_SECONDS,
             late_identifies=schedule.delays_identifies,
+            queue=QueueLimit.of(setting),
         )
         self._system.on_record = self._watch.hear
         self._struck = 0
@@ -169,6 +181,8 @@ class _Run:
                 abandoned=system.discord.abandoned(),
                 by_shard=setting.ordering == "shard" and not reconfigured,
                 without=frozenset({"TYPING_START"} if setting.exclude else ()),
+                dropped=system.nodes.tally.dropped() if setting.drops else Counter(),
+                all_lived=not ENDS_PROCESSES & {step.act for step in self._schedule.steps},
             )
         )
 
@@ -213,7 +227,7 @@ class _Run:
         self._system.trace.note("story", "waits until everything is as it was asked for")
         deadline = clock.monotonic() + REST_SECONDS
         least = clock.monotonic() + LEAST_SECONDS
-        waits = Waits(self._system)
+        waits = Waits(self._system, scarce=bool(self._schedule.setting.session_starts))
         while self._running or clock.monotonic() < least or not self._at_rest():
             if self._running or waits.have_what_they_wait_for(within=deadline - clock.monotonic()):
                 deadline = clock.monotonic() + REST_SECONDS

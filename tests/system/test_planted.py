@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from system.planted import PLANTED
-from system.schedule import Schedule, Setting, Step, draw_schedule
+from system.schedule import Schedule, Step, draw_schedule
 from system.seeds import run_seed, shrunk
+from system.setting import Setting
 from system.shrink import Shrinker
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"

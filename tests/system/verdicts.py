@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from system.promises import generations_going_back, unexplained_duplicates
+from system.promises import generations_going_back, lost_by_name, unexplained_duplicates
+from system.tally import REASONS
 
 from discord_simulator.receipts import Received
 from discord_simulator.truth import SessionTruth, Truth
 from discord_simulator.verdict import judge
 
+SNAPSHOTS: Final = frozenset({"READY", "RESUMED", "GUILD_CREATE"})
+"""Names of dispatches that are not, or not always, events that Discord counts as sent."""
 _GENERATION = re.compile(r"-g(\d+)-")
 
 
@@ -32,6 +36,10 @@ class Evidence:
     """The order of a session is kept, not only that of a guild."""
     without: frozenset[str]
     """Names that the bot does not want."""
+    dropped: Counter[tuple[str, str]]
+    """What the pods counted as dropped, by name and reason; empty where nothing is to be dropped."""
+    all_lived: bool
+    """No process of a pod was ended before its time, so that none dropped what came again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +61,9 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
     broken = [*sessions.broken()]
     # Of equal events nothing but their number can be told: which of them the bot had makes no difference to it.
     lost = verdict.lost_by_key
-    if lost:
+    if evidence.dropped:
+        broken.extend(_miscounted(evidence, sessions))
+    elif lost:
         owed = list(_owed(evidence, sessions)) if evidence.tolerant else verdict.lost_examples
         if owed:
             broken.append(f"nothing is lost: {lost} events are, such as {owed[0]}")
@@ -77,6 +87,17 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
         marked=len(received.marked),
     )
     return numbers, broken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owed:
+    """An event that is lost and should not be."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
 
 
 class _Sessions:
@@ -124,7 +145,28 @@ class _Sessions:
                 return
 
 
-def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
+def _miscounted(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
+    """Whether more was lost of a name than was counted as dropped, or less."""
+    counted: Counter[str] = Counter()
+    for (name, reason), count in evidence.dropped.items():
+        counted[name] += count
+        if reason not in REASONS:
+            yield f"drops are counted: {count} {name} were dropped as {reason}"
+    if evidence.tolerant:
+        lost = Counter(owed.name for owed in _owed(evidence, sessions))
+    else:
+        lost = lost_by_name(evidence.truth, evidence.received, without=evidence.without)
+    for name in sorted(lost):
+        if lost[name] > counted[name]:
+            yield f"nothing is lost: {lost[name]} {name} are, and {counted[name]} were counted as dropped"
+    if evidence.tolerant or not evidence.all_lived or len(evidence.active_since) > 1:
+        return  # what is dropped may come again, to another life or to the next generation, and be dropped again
+    for name in sorted(counted.keys() - SNAPSHOTS):
+        if counted[name] > lost[name]:
+            yield f"drops are counted: {counted[name]} {name} were, and {lost[name]} are lost"
+
+
+def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[_Owed]:
     """Lost events that a session was sent whose loss nothing explains."""
     truth, received = evidence.truth, evidence.received
     seen: dict[int, list[tuple[SessionTruth, int]]] = defaultdict(list)
@@ -146,7 +188,8 @@ def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
             continue
         at = truth.since + truth.events.at[column]
         if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
-            yield f"{name} made at {at}, seen as {[(session.id, sequence) for session, sequence in copies]}"
+            seen_as = [(session.id, sequence) for session, sequence in copies]
+            yield _Owed(name=name, what=f"{name} made at {at}, seen as {seen_as}")
 
 
 def _disordered(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
+from gateway_operator.identify.gate import FLOOR
+from system.setting import Setting
 from system.story import System
 
 from shard_runtime import contract
+from shard_runtime.delivery.pressure import LONGEST_PAUSE
 
 LOOK_SECONDS: Final = 0.5
 SUPERSEDED_SECONDS: Final = 4.0
 """Within which a pod knows of another one of its name that has its folder."""
+OVER_SECONDS: Final = 3.0
+"""For which more events may wait: a supervisor looks at its workers once a second."""
+BETWEEN_LOOKS: Final = 20
+"""Events that come until the next look drops as many of those on disk, or before reading stops."""
 MOST_TASKS: Final = 1500
 """Of all parts together; a run of the largest layout has some hundred."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimit:
+    """What a pod's queue may hold, and for how long more."""
+
+    events: int
+    seconds: float
+
+    @classmethod
+    def of(cls, setting: Setting) -> QueueLimit | None:
+        if not setting.queued_events:
+            return None
+        pause = LONGEST_PAUSE if setting.overflow == "Pause" else 0.0
+        return cls(events=setting.queued_events + BETWEEN_LOOKS, seconds=OVER_SECONDS + pause)
 
 
 class BrokenError(Exception):
@@ -23,12 +46,14 @@ class BrokenError(Exception):
 class Watch:
     """Looks at the parts and at Discord's counters; hears of every record."""
 
-    def __init__(self, system: System, *, pass_seconds: float, late_identifies: bool) -> None:
+    def __init__(self, system: System, *, pass_seconds: float, late_identifies: bool, queue: QueueLimit | None) -> None:
         """*pass_seconds*: what the operator may take from looking at pods to writing what follows from it.
 
         *late_identifies*: the network may hold an IDENTIFY up, so that Discord gets it too close to the next one.
         """
         self._late_identifies = late_identifies
+        self._queue = queue
+        self._over_since: dict[str, float] = {}
         self._system = system
         self._pass_seconds = pass_seconds
         self._rehearsed: dict[str, float] = {}
@@ -53,12 +78,17 @@ class Watch:
         for record in system.records[len(self._known) :]:
             self._on_record(record)
         counters = system.discord.counters
+        left = system.discord.budget.remaining
+        if left < FLOOR:
+            raise BrokenError(f"identify budget: {left} session starts are left, of {FLOOR} that nothing may use")
         if counters.bucket_violations and not self._late_identifies:
             raise BrokenError(f"identify buckets: {counters.bucket_violations} IDENTIFYs came too early")
         if counters.budget_overruns:
             raise BrokenError("identify budget: overrun")
         self._look_at_holders()
         self._look_at_pods()
+        if self._queue is not None:
+            self._look_at_queues(self._queue)
         self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
         if self.most_tasks > MOST_TASKS:
             raise BrokenError(f"bounds: {self.most_tasks} tasks run")
@@ -81,6 +111,22 @@ class Watch:
             pod = f"{status.generation}/{status.pod}"
             if status.handover is not None and status.handover.rehearsed:
                 self._rehearsed[pod] = self._system.world.clock.monotonic()
+
+    def _look_at_queues(self, limit: QueueLimit) -> None:
+        now = self._system.world.clock.monotonic()
+        for running in self._system.nodes.running:
+            life = running.life
+            if life is None or life.ended.is_set() or life.pod is None:
+                continue
+            queued = life.pod.last_status().queued
+            if queued <= limit.events:
+                self._over_since.pop(running.node, None)
+                continue
+            # a worker that begins finds the queue of its earlier life, and pauses anew
+            began = max((worker.began for worker in life.workers.values()), default=now)
+            since = self._over_since[running.node] = max(began, self._over_since.get(running.node, now))
+            if now - since > limit.seconds:
+                raise BrokenError(f"bounds: {queued} events wait in pod {running.node}, {limit.events} may")
 
     def hear(self, record: contract.Record) -> None:
         """A record was just written; pods are seen as they were last asked, and do not know of it."""

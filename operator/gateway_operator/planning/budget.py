@@ -19,9 +19,10 @@ FRESH_MILLISECONDS: Final = 30_000
 
 
 def refusal(discord: DiscordInfo, *, shards: int, reserve: int, now: int) -> Hold | None:
-    """Why *shards* sessions may not be started now, leaving *reserve*; None if they may."""
+    """Why *shards* sessions may not be started now, leaving *reserve* and what nothing may use; None if they may."""
     if now - discord.read_at > FRESH_MILLISECONDS or (discord.reset_at <= now and discord.reset_at > discord.read_at):
         return Hold(reason="ReadingBudget", message="Discord's session start limit is being read.", refresh=True)
+    reserve = max(reserve, FLOOR)
     needed = shards + reserve
     if discord.remaining >= needed:
         return None
