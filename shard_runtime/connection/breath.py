@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-REST_SECONDS: Final = 0.001
-WORTH_RESTING_FOR: Final = 2.0
+REST_SECONDS: Final = 0.0015
+WORTH_RESTING_FOR: Final = 3.0
 MANY: Final = 32
 """Frames of a turn: then the work itself takes long enough for others to come."""
 

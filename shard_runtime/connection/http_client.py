@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import math
 import re
 import ssl
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ _STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BODILESS: Final = ("GET", "HEAD")
 _NOT_AT_A_GLANCE: Final = frozenset({"transfer-encoding", "connection"})
+_LIKELY_AGAIN: Final = 512
+"""Bytes of an answer. Receivers acknowledge with the same few bytes, which need not be taken apart each time."""
 
 
 _Place = tuple[bool, str, int, str | None]
@@ -82,7 +85,7 @@ def _target(url: str) -> _Target:
     )
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=512)  # the number of events is among the headers
 def _fixed_head(method: str, url: str, headers: tuple[tuple[str, str], ...], user_agent: str) -> bytes:
     """The request line and all headers but ``Content-Length``: the same for most requests.
 
@@ -116,6 +119,7 @@ class HttpClient:
         self._user_agent = user_agent
         self._idle: dict[_Place, list[_Connection]] = {}
         self._open: set[_Connection] = set()
+        self._deadlines = _Deadlines(self._open)
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def request(
@@ -135,13 +139,17 @@ class HttpClient:
         """
         target = _target(url)
         head = self._head(method, url, headers, len(body))
-        async with asyncio.timeout(timeout):
-            connection = self._kept(target, authorities) or await self._connect(target, authorities)
-            try:
-                response = await connection.exchange(head, body)
-            except BaseException:
-                connection.abort()
-                raise
+        deadline = asyncio.get_running_loop().time() + timeout
+        connection = self._kept(target, authorities)
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await self._connect(target, authorities)
+        self._deadlines.watch(connection, deadline)
+        try:
+            response = await connection.exchange(head, body)
+        except BaseException:
+            connection.abort()
+            raise
         if connection.reusable:
             self._keep(target, authorities, connection)
         else:
@@ -153,6 +161,7 @@ class HttpClient:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
+        self._deadlines.close()
         self._idle.clear()
         for connection in list(self._open):
             connection.abort()
@@ -207,6 +216,38 @@ class HttpClient:
         self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep) if self._idle else None
 
 
+class _Deadlines:
+    """Ends exchanges that take too long. A timer for each of them would cost a tenth of a request, so there is one for
+    all, which goes off when the first of them may be late, and is not touched by those that are over in time."""
+
+    def __init__(self, opened: set[_Connection]) -> None:
+        self._opened = opened
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
+
+    def watch(self, connection: _Connection, deadline: float) -> None:
+        """The exchange that follows on *connection* fails with ``TimeoutError`` at *deadline*, on the loop's clock."""
+        connection.deadline = deadline
+        if deadline < self._looks_at:
+            self.close()
+            self._looks_at = deadline
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._looks_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        for connection in list(self._opened):
+            if connection.deadline <= now:
+                connection.late()
+            elif connection.deadline < math.inf:
+                self.watch(connection, connection.deadline)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._looks_at = None, math.inf
+
+
 class _Connection(asyncio.Protocol):
     """One connection, one exchange after another."""
 
@@ -219,6 +260,8 @@ class _Connection(asyncio.Protocol):
         self.reusable = False
         """Whether another exchange may follow."""
         self.idle_since = 0.0
+        self.deadline = math.inf
+        """Of the exchange under way, on the loop's clock."""
 
     async def exchange(self, head: bytes, body: bytes) -> Response:
         transport = self._transport
@@ -233,6 +276,12 @@ class _Connection(asyncio.Protocol):
             return await self._answer
         finally:
             self._answer = None
+            self.deadline = math.inf
+
+    def late(self) -> None:
+        """The exchange under way has had its time."""
+        self.deadline = math.inf
+        self._fail(TimeoutError())
 
     def abort(self) -> None:
         self.reusable = False
@@ -250,7 +299,7 @@ class _Connection(asyncio.Protocol):
             self.abort()  # nobody asked
             return
         if self._reading is None:
-            response = _at_a_glance(data)
+            response = _seen_before(data) if len(data) <= _LIKELY_AGAIN else _at_a_glance(data)
             if response is not None and not self._asked.startswith(b"HEAD "):
                 self._finish(response, keep=True)
                 return
@@ -358,3 +407,6 @@ def _at_a_glance(data: bytes) -> Response | None:
     if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) == len(body)):
         return None
     return Response(status=code, headers=headers, body=body)
+
+
+_seen_before: Final = functools.lru_cache(maxsize=16)(_at_a_glance)

@@ -12,7 +12,8 @@ processor's caches then, and no session gets far ahead of the others.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from shard_runtime.memory import empty
 
@@ -35,7 +36,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
-        self._get_buffer = protocol.get_buffer
+        self._get_buffer = cast(Callable[[int], memoryview], protocol.get_buffer)
         self._buffer_updated = protocol.buffer_updated
         self.received = 0
         """Bytes."""
@@ -50,9 +51,7 @@ class BoundedReads(asyncio.BufferedProtocol):
             self.room = min(LARGEST_READ, self.room * 2)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = self._get_buffer(sizehint)
-        assert isinstance(buffer, memoryview)
-        return buffer[: self.room]
+        return self._get_buffer(sizehint)[: self.room]
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
@@ -60,6 +59,4 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def give_back(self) -> None:
         """Keep no memory for the part of the buffer that nothing is in."""
-        buffer = self._get_buffer(-1)
-        assert isinstance(buffer, memoryview)
-        empty(buffer)
+        empty(self._get_buffer(-1))

@@ -177,6 +177,25 @@ async def test_a_request_that_was_given_up_takes_its_connection_along(server: Se
     assert server.connections == 2
 
 
+async def test_each_request_has_its_own_time(server: Server, ask: Ask) -> None:
+    """Whatever those before it on the same connection were allowed, and while others may take longer."""
+    assert (await ask(timeout=60)).body == b"fine"
+    with pytest.raises(NetworkError, match=r"no answer within 0\.05 s"):
+        await ask(b"", timeout=0.05)
+    long = asyncio.create_task(ask(b"", timeout=0.1))
+    short = asyncio.create_task(ask(b"", timeout=0.05))
+    for late, seconds in ((short, "0.05"), (long, "0.1")):
+        with pytest.raises(NetworkError, match=f"no answer within {seconds} s"):
+            await late
+    assert (await ask(timeout=0.05)).body == b"fine"
+
+
+async def test_no_timer_is_left_when_the_client_is_closed(ask: Ask, network: SystemNetwork) -> None:
+    await ask(timeout=60)
+    await network.close()
+    assert network._http._deadlines._timer is None
+
+
 async def test_unused_connections_are_closed(server: Server, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
     await ask()
