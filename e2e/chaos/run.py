@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import heapq
-import itertools
 import subprocess
 import time
 import urllib.error
@@ -21,6 +18,7 @@ from harness.kubectl import KubectlError
 from harness.scene import GATEWAY, Scene
 from harness.traces import ARTIFACTS, dump
 
+from chaos.agenda import AGAIN_SECONDS, Agenda
 from chaos.judgement import Numbers, judged
 from chaos.schedule import Act, Part, Round, Strike
 from chaos.strikes import MissedError, Striker
@@ -33,9 +31,6 @@ RECOVERY_SECONDS: Final = 300.0
 is started only minutes later."""
 DELIVERY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 10.0
-_AGAIN_SECONDS: Final = 5.0
-_MISSED_SECONDS: Final = 20.0
-"""For so long a strike is tried: what it is to hit may just be starting."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -101,39 +96,15 @@ class Run:
     # --- Strikes ------------------------------------------------------------------------------------------------------
 
     def _strike(self, each: Round) -> None:
-        began, order = time.monotonic(), itertools.count()
-        agenda: list[tuple[float, int, Callable[[], float | None]]] = []
-        """When, and what; it may say in how many seconds it wants to be called again."""
-
-        def at(moment: float, act: Callable[[], float | None]) -> None:
-            heapq.heappush(agenda, (moment, next(order), act))
-
-        def begin(strike: Strike) -> float | None:
-            late = time.monotonic() - began - strike.at
-            ends = undoing.enter_context(contextlib.ExitStack())
-            if not self._begin(strike, ends):
-                if late < _MISSED_SECONDS:
-                    return _AGAIN_SECONDS
-                self._missed[strike.what] += 1
-                self._say(f"  missed: {strike.what}")
-                return None
-            if strike.seconds:
-                at(strike.ends + late, lambda: self._end(strike, ends))
-            return None
-
+        agenda = Agenda()
         with contextlib.ExitStack() as undoing:
             for strike in each.strikes:
                 if strike.act is Act.RESHARD:
-                    at(strike.at, lambda: self._reshard(each.shards))
+                    agenda.at(strike.at, lambda: self._reshard(each.shards))
                 else:
-                    at(strike.at, functools.partial(begin, strike))
-            at(_LOOK_SECONDS, lambda: self._look(again=len(agenda) > 0))
-            while agenda:
-                moment, _, act = heapq.heappop(agenda)
-                time.sleep(max(0.0, began + moment - time.monotonic()))
-                again = act()
-                if again is not None:
-                    at(time.monotonic() - began + again, act)
+                    agenda.strike(strike, begin=self._begin, end=self._end, missed=self._miss, undoing=undoing)
+            agenda.at(_LOOK_SECONDS, lambda: self._look(again=bool(agenda)))
+            agenda.run()
 
     def _begin(self, strike: Strike, ends: contextlib.ExitStack) -> bool:
         """False if it could not be done now; *ends* then undoes it."""
@@ -154,6 +125,10 @@ class Run:
         self._say(f"  {strike.what}{amount}{lasts} ({hit or strike.part})")
         return True
 
+    def _miss(self, strike: Strike) -> None:
+        self._missed[strike.what] += 1
+        self._say(f"  missed: {strike.what}")
+
     def _end(self, strike: Strike, ends: contextlib.ExitStack) -> None:
         ends.close()
         if strike.part is Part.API:
@@ -166,7 +141,7 @@ class Run:
                 "scale", f"dgw/{GATEWAY}", f"--replicas={shards}", "--request-timeout=5s", seconds=10
             )
         except (KubectlError, subprocess.TimeoutExpired):
-            return _AGAIN_SECONDS  # as a person would
+            return AGAIN_SECONDS  # as a person would
         self._struck["reshard by hand"] += 1
         self._say(f"  reshard to {shards} shards")
         return None
