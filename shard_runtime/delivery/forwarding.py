@@ -20,8 +20,9 @@ from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
 from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Run, Session
 from shard_runtime.delivery.lane_sets import LaneSet, set_of
-from shard_runtime.delivery.lanes import Lane, Outlet
+from shard_runtime.delivery.lanes import Lane
 from shard_runtime.delivery.ledger import Ledger
+from shard_runtime.delivery.outlet import Outlet
 from shard_runtime.delivery.pressure import Pressure
 from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.delivery.recovery import LANES_NOTE, Found, recover

@@ -17,7 +17,8 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-from shard_runtime.delivery.lanes import Lane, Outlet
+from shard_runtime.delivery.lanes import Lane
+from shard_runtime.delivery.outlet import Outlet
 
 READY: Final = "READY"
 

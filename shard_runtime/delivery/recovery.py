@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from shard_runtime.delivery.backlog import Backlog
 from shard_runtime.delivery.events import Event, Group, Session
 from shard_runtime.delivery.ledger import Ledger
-from shard_runtime.delivery.spilling import SESSION_NOTE, UNREADABLE
+from shard_runtime.delivery.read_back import UNREADABLE
+from shard_runtime.delivery.spilling import SESSION_NOTE
 from shard_runtime.delivery.stored import (
     StoredLanes,
     Summary,

@@ -11,7 +11,7 @@ from runtime.town import GUILDS, all_ready, make_town
 from virtual.world import World, run_world
 
 from shard_runtime import contract
-from shard_runtime.delivery.spilling import KEPT_IN_MEMORY
+from shard_runtime.delivery.spill_writes import KEPT_IN_MEMORY
 
 MINUTES = 10
 RATE = 20
