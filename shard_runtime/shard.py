@@ -17,9 +17,8 @@ from typing import Any, Final
 from gateway_hooks import Hooks
 from shard_runtime import contract
 from shard_runtime.connection.address import GatewayAddress
-from shard_runtime.connection.inflate import PAYLOAD, check, new_inflate
+from shard_runtime.connection.inflate import check, new_inflate
 from shard_runtime.contract import ShardState
-from shard_runtime.hooked.session import HEARTBEAT, IDENTIFY, HookedSession
 from shard_runtime.inbound import Inbound
 from shard_runtime.outbound import Outbound
 from shard_runtime.permission import Permission
@@ -34,6 +33,7 @@ from shard_runtime.protocol.session import SessionMachine
 from shard_runtime.protocol.transitions import Phase
 from shard_runtime.shard_meter import ShardMeter
 from shard_runtime.shard_ports import Log, Permits, SavedSession, ShardOptions, ShardSink
+from shard_runtime.voice import Voice
 
 __all__ = ["Log", "Permits", "SavedSession", "Shard", "ShardOptions", "ShardSink"]
 
@@ -78,7 +78,6 @@ class Shard:
         check(options.compression)
         self._id = shard_id
         self._options = options
-        self._token = token
         self._sink = sink
         self._clock = clock
         self._network = network
@@ -114,19 +113,22 @@ class Shard:
         self._finished = asyncio.Event()
         self._finished.set()
         self._problem: str | None = None
-        self._hooked: HookedSession | None = None
-        self._write_identify, self._write_heartbeat = self._identify, self._beat
-        if hooks is not None and HookedSession.wanted(hooks):
-            self._hooked = HookedSession(hooks, shard=shard_id, failed=self.failed)
-            if IDENTIFY in hooks:
-                self._write_identify = self._identify_by_hook
-            if HEARTBEAT in hooks:
-                self._write_heartbeat = self._beat_by_hook
+        self._voice = Voice(
+            shard=shard_id,
+            options=options,
+            token=token,
+            connection=lambda: self._connection,
+            identifying=lambda: self._machine.phase is Phase.IDENTIFYING,
+            failed=self.failed,
+            meter=self._meter,
+            log=log,
+            hooks=hooks,
+        )
         self._outbound = Outbound(
             shard=shard_id,
             budget=self._machine.budget,
             clock=clock,
-            write=self._send,
+            write=self._voice.send,
             wake=self._due.set,
             sent=self._machine.errands.sent,
         )
@@ -221,8 +223,7 @@ class Shard:
     async def _farewell(self) -> None:
         """Let go of everything that belongs to this run, within a bounded time."""
         self._permission.give_up()
-        if self._hooked is not None:
-            self._hooked.end()
+        self._voice.end()
         if self._machine.phase is not Phase.STOPPED:  # run() was cancelled
             self._do(self._machine.stop(end_session=False))
         reports = self._permission.reports
@@ -252,12 +253,11 @@ class Shard:
         shard, sink = self._id, self._sink
         match action:
             case act.SendHeartbeat(sequence):
-                self._write_heartbeat(sequence)
+                self._voice.beat(sequence)
             case act.SendIdentify():
-                self._write_identify()
+                self._voice.identify()
             case act.SendResume(session_id, sequence):
-                self._log("resuming", shard=shard, session=session_id, sequence=sequence)
-                self._send(payloads.resume(token=self._token(), session_id=session_id, sequence=sequence))
+                self._voice.resume(session_id, sequence)
             case act.Close(code):
                 connection, self._connection = self._connection, None
                 if connection is not None:
@@ -295,52 +295,6 @@ class Shard:
         self._started_at = self._clock.unix_milliseconds()
         self._sink.session_started(self._id, ready.session_id, payload)
 
-    def _beat(self, sequence: int | None) -> None:
-        self._send(payloads.heartbeat(sequence))
-
-    def _beat_by_hook(self, sequence: int | None) -> None:
-        connection = self._connection
-        assert self._hooked is not None
-
-        def send() -> None:
-            if connection is not None and connection is self._connection:
-                connection.send(payloads.heartbeat(sequence))
-
-        self._hooked.heartbeat(sequence, send)
-
-    def _identify_by_hook(self) -> None:
-        """The permit was for the connection that there is now, and for no other."""
-        options, connection = self._options, self._connection
-        assert self._hooked is not None
-        shard, compress = (self._id, options.shard_count), options.compression == PAYLOAD
-
-        def write(payload: bytes) -> None:
-            if connection is not None and connection is self._connection and self._machine.phase is Phase.IDENTIFYING:
-                self._meter.identifies += 1
-                self._log("identifying", shard=self._id)
-                connection.send(payload)
-
-        self._hooked.identify(
-            payloads.identify_fields(intents=options.intents, options=options.identify, compress=compress),
-            lambda fields: payloads.identify_of(fields, token=self._token(), shard=shard, compress=compress),
-            write,
-        )
-
-    def _identify(self) -> None:
-        options = self._options
-        self._meter.identifies += 1
-        self._log("identifying", shard=self._id)
-        self._send(
-            payloads.identify(
-                token=self._token(),
-                shard=self._id,
-                shard_count=options.shard_count,
-                intents=options.intents,
-                options=options.identify,
-                compress=options.compression == PAYLOAD,
-            )
-        )
-
     def _stopped(self) -> None:
         code = self._machine.close_code
         if code is not None and close_codes.after_close(code) is close_codes.After.STOP:
@@ -348,10 +302,6 @@ class Shard:
                 code, shard=self._id, shard_count=self._options.shard_count, intents=self._options.intents
             )
         self._log("stopped", shard=self._id, close_code=code, problem=self._problem)
-
-    def _send(self, payload: bytes) -> None:
-        if self._connection is not None:
-            self._connection.send(payload)
 
     # --- inbound.Owner: what a connection brings --------------------------------------------------------------------
 

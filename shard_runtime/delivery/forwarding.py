@@ -9,9 +9,7 @@ older one of its shard.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from shard_runtime import contract
@@ -19,18 +17,17 @@ from shard_runtime.delivery.batches import Origin
 from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
 from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Run, Session
-from shard_runtime.delivery.lane_sets import LaneSet, set_of
-from shard_runtime.delivery.lanes import Lane
+from shard_runtime.delivery.housekeeping import Housekeeping
 from shard_runtime.delivery.ledger import Ledger
 from shard_runtime.delivery.outlet import Outlet
+from shard_runtime.delivery.outlook import Outlook
 from shard_runtime.delivery.pressure import Pressure
 from shard_runtime.delivery.receiver import Receiver
-from shard_runtime.delivery.recovery import LANES_NOTE, Found, recover
+from shard_runtime.delivery.recovery import Found, recover
 from shard_runtime.delivery.spilling import Spiller
-from shard_runtime.delivery.stored import StoredLanes, encode_lanes
+from shard_runtime.delivery.succession import Succession
 from shard_runtime.delivery.turns import SMALLEST_DEPTH, Turns
 from shard_runtime.handover.keys import stream_of
-from shard_runtime.measures import ALONE, Measures
 from shard_runtime.ports import Chance, Clock, Network, Spill
 from shard_runtime.signatures import Signer
 
@@ -40,14 +37,11 @@ CANNOT_BE_TAKEN: Final = "cannot be taken over"
 MOST_RUNS: Final = 256
 """Of one session that are told to another place, where what is finished in later ones is delivered again."""
 
-TICK_SECONDS: Final = 0.05
-"""How often, while anything is owed, it is looked at what must go to disk and what is past a bound."""
-
 SMALLEST_REPLAY: Final = 100
 """Events that Discord keeps for a resume at least (docs/protocol.md)."""
 
 
-class Delivery:
+class Delivery(Outlook):
     """Queue, lanes and acknowledgement. All methods are for the event loop's own thread."""
 
     def __init__(
@@ -79,7 +73,6 @@ class Delivery:
         self._ledger = Ledger()
         self._sessions = self._ledger.sessions
         self._empty = asyncio.Event()
-        self._busy = asyncio.Event()
         self._receiver = Receiver(forward=forward, network=network, clock=clock, log=log)
         self._outlet = Outlet(
             forward=forward,
@@ -91,22 +84,23 @@ class Delivery:
             chance=chance,
             log=log,
             settled=self._settled,
-            busy=self._busy.set,
-            fill=self._fill,
-            fill_soon=self._fill_soon,
+            busy=lambda: self._house.busy.set(),
+            fill=lambda lane: self._house.fill(lane),
+            fill_soon=lambda lane: self._house.fill_soon(lane),
         )
-        self._tasks: asyncio.TaskGroup | None = None
         self._pressure = None if pause is None else Pressure(pause=pause, replay_seconds=replay_seconds, log=log)
         self._turns = None
         if pause is not None:
             self._turns = Turns(pause=pause, held=self._is_paused, monotonic=clock.monotonic)
-        self._sets: deque[LaneSet] = deque()
+        self._succession = Succession(self._outlet, shards=origin.shards, note=self._note)
+        self._sets = self._succession.sets
+        self._all_lanes = self._succession.lanes
         self._store = spill
         self._spiller: Spiller | None = None
         self._bounds = Bounds(
             ledger=self._ledger,
             lanes=self._all_lanes,
-            fill=self._fill,
+            fill=lambda lane: self._house.fill(lane),
             settled=self._settled,
             pressure=self._pressure,
             spills=lambda: self._spiller is not None and self._spiller.problem is None,
@@ -127,7 +121,16 @@ class Delivery:
                 log=log,
             )
             self._spiller.problem = found.problem
-        self._find_lanes(found, forward)
+        self._house = Housekeeping(
+            ledger=self._ledger,
+            bounds=self._bounds,
+            spiller=self._spiller,
+            lanes=self._all_lanes,
+            settled=self._settled,
+            clock=clock,
+            log=log,
+        )
+        self._succession.find(found, forward)
         self._apply(forward)
 
     # --- Sessions and watermarks
@@ -279,59 +282,11 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled. What is queued or in flight then stays so, and another ``run`` goes on with it."""
-        self._let_go_of_settled()
+        self._house.let_go_of_settled()
         self._ledger.forget_what_is_over()
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._keep_house(), name="delivery housekeeping")
-            while True:
-                await self._sets[0].run()
-                drained = self._sets.popleft()  # a set ends only when closed, and is closed only when there is a next
-                if self._spiller is not None:
-                    self._spiller.notes[f"{LANES_NOTE}{drained.number}"] = None
-
-    async def _keep_house(self) -> None:
-        more = False
-        while True:
-            if not self._ledger.queued and not (self._spiller is not None and self._spiller.has_news()):
-                self._bounds.look_at_pressure()
-                self._busy.clear()
-                await self._busy.wait()
-            await self._clock.sleep(0.0 if more else TICK_SECONDS)
-            more = False
-            try:
-                if self._spiller is not None:
-                    more = await self._spiller.turn()
-                await self._bounds.trim()
-                self._bounds.look_at_pressure()
-            except Exception as error:  # noqa: BLE001 - outermost ladder: without it the queue would grow unseen
-                self._log(logging.ERROR, f"The queue's housekeeping failed ({type(error).__name__}: {error}).")
-                await self._clock.sleep(1.0)
-
-    async def _fill(self, lane: Lane) -> None:
-        assert self._spiller is not None, "only a lane that has spilled has anything to read"
-        await self._spiller.fill(lane)
-        self._settled()
-
-    def _let_go_of_settled(self) -> None:
-        """Of what an earlier life of the process had begun to deliver, keep what is owed."""
-        if self._spiller is None:
-            return
-        for lane in self._all_lanes():
-            begun = list(lane.head) if lane.spilled else []
-            owed = self._spiller.owed(begun)
-            if len(owed) < len(begun):
-                lane.head.clear()
-                lane.head.extend(owed)
-
-    def _fill_soon(self, lane: Lane) -> None:
-        if self._tasks is not None and not lane.reading.locked():
-            self._tasks.create_task(self._read_ahead(lane), name="delivery reads ahead")
-
-    async def _read_ahead(self, lane: Lane) -> None:
-        try:
-            await self._fill(lane)
-        except Exception as error:  # noqa: BLE001 - outermost ladder: the lane itself reads when it has to
-            self._log(logging.ERROR, f"Reading ahead from disk failed ({type(error).__name__}: {error}).")
+        async with asyncio.TaskGroup() as tasks:
+            self._house.begin(tasks)
+            await self._succession.run()
 
     async def save(self) -> None:
         """Write what is only in memory to disk, if there is one that takes it."""
@@ -367,9 +322,7 @@ class Delivery:
         """
         before = self._outlet.forward
         if (before.lanes, before.ordering) != (forward.lanes, forward.ordering):
-            old = self._sets[-1]
-            self._begin_set(forward, number=old.number + 1)
-            old.close()
+            self._succession.change(forward)
         self._apply(forward)
         self._bounds.make_room(0)
 
@@ -390,38 +343,6 @@ class Delivery:
         self._lanes = self._sets[-1].lanes
         # for each lane a request in flight, and another one that can follow at once
         self._deep = max(SMALLEST_DEPTH, 2 * len(self._lanes) * forward.max_batch_events)
-
-    def _find_lanes(self, found: Found, forward: contract.ForwardConfig) -> None:
-        """Sets of lanes for what is on disk and for what comes; they are one if they are alike."""
-        wanted = StoredLanes(max(1, forward.lanes), forward.ordering)
-        numbers = sorted({set_of(number) for number in found.lanes})
-        for number in numbers:
-            stored = found.sets.get(number, wanted)
-            self._add_set(number, stored)
-        for number, lane_found in found.lanes.items():
-            lanes = next(lanes for lanes in self._sets if lanes.number == set_of(number))
-            lanes.lane_on_disk(number).restore(lane_found.begun, lane_found.backlog)
-        if not numbers or found.sets.get(numbers[-1], wanted) != wanted:
-            self._begin_set(forward, number=max([*numbers, *found.sets], default=0) + 1)
-        for lanes in list(self._sets)[:-1]:
-            lanes.close()
-
-    def _begin_set(self, forward: contract.ForwardConfig, *, number: int) -> None:
-        stored = StoredLanes(max(1, forward.lanes), forward.ordering)
-        self._add_set(number, stored)
-        if self._spiller is not None:
-            self._spiller.notes[f"{LANES_NOTE}{number}"] = encode_lanes(stored)
-
-    def _add_set(self, number: int, stored: StoredLanes) -> None:
-        self._sets.append(
-            LaneSet(
-                self._outlet,
-                number=number,
-                lanes=stored.lanes,
-                by_guild=stored.ordering == "guild",
-                shards=self._origin.shards,
-            )
-        )
 
     # --- Pace
 
@@ -446,11 +367,9 @@ class Delivery:
         for lane in self._all_lanes():
             lane.wake()
 
-    def _all_lanes(self) -> Iterator[Lane]:
-        for lanes in self._sets:
-            yield from lanes
-
-    # --- What is to be seen
+    def _note(self, name: str, value: bytes | None) -> None:
+        if self._spiller is not None:
+            self._spiller.notes[name] = value
 
     def track_guilds(self, wanted: bool) -> None:
         """Count unacknowledged events by guild, beginning with what is queued; costs nothing while off."""
@@ -462,86 +381,6 @@ class Delivery:
                 (event for lane in lanes for event in lane.events()), (lane.backlog for lane in lanes)
             )
             self._wake_lanes()  # somebody waits for guilds to be acknowledged
-
-    def unacknowledged(self, guild: int) -> int:
-        """Owed events of *guild*, 0 for those without one. Needs :meth:`track_guilds`."""
-        guilds = self._ledger.guilds
-        return 0 if guilds is None else guilds.get(guild, 0)
-
-    def unacknowledged_guilds(self) -> Collection[int]:
-        """Guilds with owed events. Needs :meth:`track_guilds`."""
-        return self._ledger.unacknowledged_guilds()
-
-    @property
-    def queued(self) -> int:
-        """Events that are queued, in flight or on disk."""
-        return self._ledger.queued
-
-    @property
-    def stored(self) -> int:
-        """Those of them that are safely on disk."""
-        return self._ledger.stored
-
-    @property
-    def memory(self) -> int:
-        """Bytes that owed events take in memory."""
-        return self._ledger.bytes - sum(lane.backlog.size for lane in self._all_lanes())
-
-    @property
-    def disk_problem(self) -> str | None:
-        """Why the queue does not spill to disk at the moment, as a sentence."""
-        return None if self._spiller is None else self._spiller.problem
-
-    def queued_of(self, shard: int) -> int:
-        """Those of one shard."""
-        return self._ledger.queued_of(shard)
-
-    @property
-    def oldest_seconds(self) -> float:
-        """Age of the oldest event that is queued or in flight; 0 if there is none."""
-        oldest = [moment for lane in self._all_lanes() if (moment := lane.oldest()) is not None]
-        return self._monotonic() - min(oldest) if oldest else 0.0
-
-    @property
-    def receiver(self) -> contract.ReceiverStatus:
-        return self._receiver.status
-
-    @property
-    def dropped(self) -> Mapping[tuple[str, str], int]:
-        """Drops by event name and reason."""
-        return self._ledger.dropped
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """Totals since the start."""
-        ledger = self._ledger
-        return {
-            "accepted": ledger.accepted,
-            "acknowledged": ledger.acknowledged,
-            "dropped": ledger.dropped.total(),
-            "deadLettered": ledger.dead_lettered,
-            "maybeDuplicate": ledger.marked,
-            "excluded": ledger.excluded,
-            "requests": self._outlet.requests,
-            "retried": self._outlet.retried,
-            "spilled": 0 if self._spiller is None else self._spiller.written,
-            "known": ledger.known,
-            "pauses": 0 if self._pressure is None else self._pressure.pauses,
-        }
-
-    @property
-    def measures(self) -> Measures:
-        """What :attr:`counters` do not have."""
-        outlet, ledger = self._outlet, self._ledger
-        return Measures(
-            counters={"requests": dict(outlet.meter.outcomes), "stalls": {ALONE: outlet.meter.stalls}},
-            gauges={
-                "queueBytes": {ALONE: ledger.bytes},
-                "stalledLanes": {ALONE: sum(lane.stalled for lane in self._all_lanes())},
-                "paused": {ALONE: int(self._is_paused())},
-            },
-            histograms=outlet.meter.histograms(),
-        )
 
 
 def _filter(events: contract.EventFilter) -> Callable[[str], bool] | None:

@@ -474,7 +474,7 @@ def test_without_a_hook_the_functions_are_the_plain_ones() -> None:
         assert type(worker._delivery).__name__ == "Delivery"
         assert worker._flow.dispatch == worker._delivery.accept_run
         (shard,) = worker._shards._shards.values()
-        assert shard._write_heartbeat == shard._beat and shard._write_identify == shard._identify
+        assert shard._voice.beat == shard._voice._beat and shard._voice.identify == shard._voice._identify
         assert worker._shards._permits is worker._permits
 
     run_world(story)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from shard_runtime.delivery.bounds import FULL, TOO_LARGE
-from shard_runtime.delivery.lanes import AGED
+from shard_runtime.delivery.lane_queue import AGED
 from shard_runtime.supervisor.metrics import DROPPED
 from shard_runtime.worker.flow import HELD_TOO_MANY
 
