@@ -157,6 +157,7 @@ class Cutover:
         not here."""
         self._began[shard] = now
         self._new[shard] = 0 if resumes else now
+        self._courses.pop(shard, None)  # nothing waited for this session while there was none
         for rehearsal in self._rehearsals.values():
             rehearsal.doubt("A session of this generation has begun since the windows were compared.")
 
@@ -379,10 +380,10 @@ class Cutover:
             step.skip.extend(pod.hold.trim(min(complete - self._overlap, pod.unsealed_at - UNMEASURED_MILLISECONDS)))
 
     def _passed(self, pod: OldPod, place: Place, now: int) -> tuple[int, bool]:
-        """Up to when nothing of stream *place* is only late, and whether its session is silent."""
+        """Up to when nothing of stream *place* is only late, and whether its session is late now."""
         waiting = pod.waiting.get(place)
         course = self._courses.get(waiting[0].shard) if waiting else None
-        return (now, False) if course is None else (course.passed(now), course.is_silent(now))
+        return (now, False) if course is None else (course.passed(now), course.is_late(now))
 
     def _bound(self, step: Step) -> None:
         """Give up the oldest of what is held most, down to the bounds."""

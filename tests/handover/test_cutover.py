@@ -304,3 +304,22 @@ def test_what_is_held_is_bounded_and_what_is_given_up_is_reported() -> None:
     for number in range(1, 101):
         small.offer(message(number, GUILD_0, number))
         assert small.held_bytes <= 5_000
+
+
+def test_nothing_waited_for_a_session_that_is_new() -> None:
+    """One before it was lost in the window, a busy one: what comes after the gap between them is not late."""
+    state = cutover()
+    busy = [message(number, GUILD_0, NOW - 20_000 + 10 * number) for number in range(1, 1_000)]
+    few = [message(number, GUILD_1, NOW - 6_000 + 100 * number) for number in range(1_000 - 940, 1_000)]
+    for event in busy:
+        state.offer(event)
+    state.begins(0, NOW - 6_050)
+    marked = []
+    for event in few:
+        marked += [event for event, mark in state.offer(event).deliver if mark]
+        if event.arrival == NOW:
+            state.commit(NOW)
+            for pod in (0, 1):
+                marked += [event for event, mark in state.sealed(pod, reply(), NOW).deliver if mark]
+    assert state.status().released_guilds
+    assert marked == []

@@ -9,7 +9,7 @@ import pytest
 
 from shard_runtime.contract import LatestEvent, WindowEvent
 from shard_runtime.handover.alignment import Arrived, Decision, Evidence, Outcome
-from shard_runtime.handover.course import GAP_MILLISECONDS, Course
+from shard_runtime.handover.course import GAP_MILLISECONDS, SILENCE_MILLISECONDS, Course
 from shard_runtime.handover.exact import SETTLE_MILLISECONDS
 from shard_runtime.handover.holding import Held
 from shard_runtime.handover.keys import Place, latest_subject, own_user_of, place_of
@@ -178,6 +178,53 @@ def test_a_session_that_became_quieter_is_not_late_for_ever() -> None:
     late = [course.not_before(at, replayed=False) is not None for at in range(12_000, 30_000, 200)]
     assert late[0] and not late[-1]
     assert late.index(False) * 200 <= 4 * 2_000 + 2 * SETTLE_MILLISECONDS
+
+
+def chance_arrivals(chance: Random, *, a_second: float, until: int) -> list[int]:
+    arrivals, at = [], 0.0
+    while at < until:
+        at += chance.expovariate(a_second) * 1_000
+        arrivals.append(int(at))
+    return arrivals
+
+
+@pytest.mark.parametrize("a_second", [10, 33, 100, 400])
+def test_a_session_whose_backlog_came_at_once_is_not_late_any_more(a_second: int) -> None:
+    """Events come by chance, and so a session may have a few less than usual for ever."""
+    late = set()
+    for seed in range(50):
+        course = Course()
+        for made in chance_arrivals(Random(seed), a_second=a_second, until=25_000):
+            not_before = course.not_before(20_000 if 17_000 <= made < 20_000 else made, replayed=False)
+            if made > 20_000 + 2 * SETTLE_MILLISECONDS and not_before is not None and not_before < 18_000:
+                late.add(seed)
+    assert len(late) <= 5
+
+
+def test_the_gaps_of_a_session_with_little_traffic_are_part_of_its_usual_rate() -> None:
+    """Bursts of ten, one every two seconds: no backlog is to come after a gap."""
+    course = Course()
+    for at in range(0, 60_000, 2_000):
+        for number in range(10):
+            course.not_before(at + 20 * number, replayed=False)
+        assert at < 10_000 or course.not_before(at + SETTLE_MILLISECONDS + 100, replayed=False) is None
+
+
+def test_a_session_that_reads_a_backlog_is_late_until_it_has_caught_up() -> None:
+    course = Course()
+    for at in range(0, 10_000, 4):
+        course.not_before(at, replayed=False)
+    assert not course.is_late(10_000)
+    assert course.is_late(10_000 + GAP_MILLISECONDS)
+    assert course.passed(11_000) == 10_000 + GAP_MILLISECONDS - 4
+    for at in range(13_000, 14_500, 2):  # as fast as 1,500 events are read that make 4 ms each
+        course.not_before(at, replayed=False)
+        assert course.is_late(at)
+        assert (course.passed(at) < 10_500) is (at <= 13_000 + SILENCE_MILLISECONDS), "it is waited for, not for long"
+    for at in range(14_500, 17_000, 2):
+        course.not_before(at, replayed=False)
+    assert not course.is_late(17_000)
+    assert course.passed(17_000) == 17_000
 
 
 def test_after_a_restart_nothing_is_known_of_when_a_replayed_event_was_to_come() -> None:

@@ -57,11 +57,7 @@ def judge(result: Result, conditions: Conditions, *, per_guild: bool) -> None:
         return  # where the machine was late beyond measure, the duplicate is preferred
     if conditions.stalls:
         return  # and where a session was
-    if conditions.reidentifies:
-        # Of the session that took its place there are 4 s: too few to tell every place, and then what may have been
-        # delivered is marked. Little of it was.
-        assert verdict.duplicated_by_key <= FEW, (result.line(), verdict.duplicated_examples)
-    elif per_guild or conditions.rate <= SHORT.rate:
+    if per_guild or conditions.rate <= SHORT.rate:
         # Of a steady toggler a window of 5 s has 25 samples of lags that no other guild shares: too few to
         # tell places 0.2 s apart every time, and then the duplicate is preferred. So it is where a session has so
         # little traffic that its pauses look like a stall.
