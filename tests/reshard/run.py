@@ -11,7 +11,7 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +94,9 @@ def pause(status: contract.HandoverStatus, part: float) -> float:
 Trouble = Callable[["Resharding", list[Pod], list[Pod]], Awaitable[None]]
 """What happens to the new and the old pods."""
 
+STEPS = ("both sides record", "the commit", "the first seal", "the end of the handover")
+"""When it happens."""
+
 
 @dataclass
 class Resharding:
@@ -147,6 +150,11 @@ class Resharding:
     async def _fault(self, **fault: Any) -> None:
         await self.stage.control(self.stage.simulator, "faults", fault)
 
+    def _mount(self, made: contract.Record) -> None:
+        """As the ConfigMap of all pods is."""
+        for generation in (self.number - 1, self.number):
+            self.stage.write(generation, "record/record.json", contract.encode(made))
+
     async def _tell(self, made: contract.Record, pods: Sequence[Pod]) -> None:
         answers = await asyncio.gather(*(pod.call("PUT", "/v1/record", made) for pod in pods))
         assert {status for status, _ in answers} == {200}
@@ -154,14 +162,13 @@ class Resharding:
     # --- A reshard ----------------------------------------------------------------------------------------------------
 
     async def reshard(
-        self, count: int, conditions: Conditions | None = None, *, trouble: Trouble | None = None
+        self, count: int, conditions: Conditions | None = None, *, troubles: Mapping[str, Trouble] | None = None
     ) -> Result:
-        """To *count* shards, under load; the last *conditions* hold on if none are given. *trouble* comes with the
-        commit."""
+        """To *count* shards, under load; the last *conditions* hold on if none are given. *troubles*: by step."""
         gc.collect()
         gc.freeze()  # what earlier reshards left would be looked through again and again
         async with _lateness() as late:
-            return await self._reshard(count, conditions, trouble, late)
+            return await self._reshard(count, conditions, troubles or {}, late)
 
     async def kill(self, pods: list[Pod], index: int) -> None:
         """A container of *pods* dies at once and is started again, as the kubelet does: the same pod, the same disk."""
@@ -172,18 +179,24 @@ class Resharding:
         await pods[index].start()
 
     async def _reshard(
-        self, count: int, conditions: Conditions | None, trouble: Trouble | None, late: list[float]
+        self, count: int, conditions: Conditions | None, troubles: Mapping[str, Trouble], late: list[float]
     ) -> Result:
         self.conditions = conditions or self.conditions
         old, before = self.pods, self.count
+
+        async def at(step: str) -> None:
+            if step in troubles:
+                await troubles[step](self, new, old)
+
         await self._load(self.conditions.rate)
         self.number, self.epoch = self.number + 1, self.epoch + 1
         begun = record(self.epoch, active=self.number - 1, target=self.number)
         new = self._make(count)
-        self.stage.write(self.number, "record/record.json", contract.encode(begun))
+        self._mount(begun)
         await self._start(new)
         await self._delay_sessions(count)
         await self._tell(begun, old)
+        await at("both sides record")
         await asyncio.sleep(OVERLAP_SECONDS)
         if self.conditions.reidentifies and count != before:  # of equal counts the old session would end, too
             await self._fault(action="kill", count=count, shard=self.chance.randrange(count))
@@ -197,16 +210,19 @@ class Resharding:
         self.epoch += 1
         committed = record(self.epoch, active=self.number)
         started = time.monotonic()
-        self.stage.write(self.number, "record/record.json", contract.encode(committed))
+        self._mount(committed)
         await self._tell(committed, [*new, *old])
-        if trouble is not None:
-            await trouble(self, new, old)
+        await at("the commit")
         try:
+            if "the first seal" in troubles:
+                await eventually(lambda: self._sealed(old), what="a seal", seconds=60)
+                await at("the first seal")
             await eventually(lambda: self._complete(new), what="the handover", seconds=60)
         except AssertionError as error:
             said = [await self._said(pod, count) for pod in (*new, *old)]
             raise AssertionError("\n".join([str(error), *said])) from None
         took = time.monotonic() - started
+        await at("the end of the handover")
         await asyncio.sleep(max(AFTER_SECONDS, self.conditions.stall_seconds * bool(self.conditions.stalls)))
         await asyncio.gather(*(pod.end() for pod in old))
         await self._load(0)
@@ -245,6 +261,9 @@ class Resharding:
         statuses = [await pod.status() for pod in pods]
         ready = all(shard.state is contract.ShardState.READY for status in statuses for shard in status.shards)
         return ready and all(status.handover is not None and status.handover.rehearsed for status in statuses)
+
+    async def _sealed(self, pods: Sequence[Pod]) -> bool:
+        return any([(await pod.status()).role is contract.Role.SEALED for pod in pods])
 
     async def _complete(self, pods: Sequence[Pod]) -> bool:
         statuses = [(await pod.status()).handover for pod in pods]
