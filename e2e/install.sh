@@ -7,6 +7,8 @@ cd "$(dirname "$0")"
 ./images.sh >/dev/null
 eval "$(./cluster.sh env)"
 
+# A run that was cut off may have left two operators, and what another has set Helm's server-side apply does not take back.
+without_proxy kubectl -n "$RELEASE_NAMESPACE" scale "deployment/$RELEASE-operator" --replicas=1 >/dev/null 2>&1 || true
 # An upgrade of Helm's leaves a CRD of equal chart version as it is only if nothing changed, so this is cheap to repeat.
 # The annotation restarts the operator when an image of the same name has another content.
 without_proxy helm upgrade --install "$RELEASE" "$REPOSITORY/charts/discord-gateway-operator" \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 from harness.kubectl import wait_until
 from harness.scene import GATEWAY, GATEWAY_LABEL, Scene
@@ -17,6 +18,17 @@ for process in pathlib.Path("/proc").iterdir():
         if b"shard_runtime.worker" in (process / "cmdline").read_bytes():
             os.kill(int(process.name), signal.SIGABRT)
 """
+
+LEFT_BEHIND = """
+import json, pathlib
+folders = [pathlib.Path(name) for name in ("/tmp", "/dev/shm", "/var/lib/discord-gateway")]
+files = {str(path): path.read_bytes().decode("latin-1") for folder in folders for path in folder.rglob("*")
+         if path.is_file()}
+limits = {process.name: (process / "limits").read_text() for process in pathlib.Path("/proc").iterdir()
+          if process.name.isdigit() and b"-m" in (process / "cmdline").read_bytes().split(bytes(1))}
+print(json.dumps({"files": files, "limits": limits}))
+"""
+"""All that a pod's processes can have written, and what each of them may leave when it dies."""
 
 
 def test_tokens_are_in_no_output_of_a_run_with_trouble(scene: Scene) -> None:
@@ -45,3 +57,10 @@ def test_tokens_are_in_no_output_of_a_run_with_trouble(scene: Scene) -> None:
     assert any(name.startswith(f"{pod}.log") for name in texts)
     assert any(name.endswith("/metrics") and "discord_gateway_operator" in text for name, text in texts.items())
     assert leaks(texts, known) == []
+
+    left = json.loads(scene.kubectl.run("exec", pod, "--", "python", "-c", LEFT_BEHIND))
+    assert any(name.startswith("/var/lib/discord-gateway/") for name in left["files"])
+    assert leaks(left["files"], known) == []
+    limits = [line for text in left["limits"].values() for line in text.splitlines() if "core" in line]
+    assert len(limits) >= 2, "of the supervisor and its workers"
+    assert {tuple(line.split()[-3:-1]) for line in limits} == {("0", "0")}, "a core would hold every token"

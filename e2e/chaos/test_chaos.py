@@ -45,6 +45,7 @@ def two_operators(system: System) -> Iterator[None]:
     system.scale(2)
     yield
     system.replicas = 1
+    system.restore()
 
 
 @pytest.fixture
