@@ -36,6 +36,7 @@ COUNT: Final = 8
 """Shards of the first generation."""
 RATE: Final = 60.0
 """Events per second."""
+OVERLAP_SECONDS: Final = 5
 
 GATEWAY_MANIFEST: Final[Manifest] = {
     "apiVersion": GATEWAY.api_version,
@@ -56,7 +57,7 @@ GATEWAY_MANIFEST: Final[Manifest] = {
         # 8 shards are two pods of two workers, 16 are four
         "shards": {"count": COUNT, "perWorker": 2, "workersPerPod": 2},
         "forward": {"url": bot.URL},
-        "reshard": {"overlapSeconds": 5},
+        "reshard": {"overlapSeconds": OVERLAP_SECONDS},
     },
 }
 

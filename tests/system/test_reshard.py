@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from system.acts import check, check_resharded, come_up, let_a_moment_pass, until_committed, until_resharded
-from system.story import System, run_story
+from system.story import OVERLAP_SECONDS, SIMULATED, System, run_story
 
 from discord_simulator.inbox import Behaviour
 
@@ -28,6 +31,24 @@ def test_neither_an_absent_bot_nor_a_reshard_loses_an_event(seed: int) -> None:
     assert outcome.verdict.redelivered == 0
     assert outcome.counters.resumes_accepted == 0
     assert outcome.counters.closed_by_client == {"1000": 8}, "the old sessions end, and only those"
+
+
+@pytest.mark.parametrize(("concurrency", "limit"), [(16, 5), pytest.param(4, 20, marks=pytest.mark.verify)])
+def test_a_reshard_takes_hardly_longer_than_its_identifies_and_the_overlap(concurrency: int, limit: int) -> None:
+    histories: list[list[dict[str, Any]]] = []
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_resharded(system)
+        histories.append(system.status["history"])
+
+    check_resharded(run_story(story, seed=1, settings=replace(SIMULATED, max_concurrency=concurrency)))
+    ((past,),) = histories
+    assert past["identifyLimitSeconds"] == limit
+    assert past["durationSeconds"] <= 1.1 * (limit + OVERLAP_SECONDS + 5)
+    assert past["pauseP99Milliseconds"] <= 1_000
+    assert past["longestPauseMilliseconds"] < 2_000
 
 
 def test_the_same_seed_is_the_same_run_and_another_seed_another() -> None:
