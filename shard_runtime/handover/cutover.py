@@ -115,14 +115,14 @@ class Cutover:
             return []
         return [number for number, pod in self._pods.items() if not pod.sealed]
 
-    def is_ready(self, pod: int, now: int, *, without: Collection[int]) -> bool:
-        """Whether old *pod* may be sealed: what it does not accept any more has to come here. *without* are the shards
-        that have no session now.
+    def is_ready(self, pod: int, now: int, *, away: Collection[int]) -> bool:
+        """Whether old *pod* may be sealed: what it does not accept any more has to come here. *away* are the shards
+        that have no live session now.
 
         What Discord sent before a new session began comes to the old ones alone, so those have to have it; one that is
         silent for long is not waited for.
         """
-        if without:
+        if away:
             return False
         newest = max(self._new.values(), default=0)
         if now - newest < self._overlap // 2:

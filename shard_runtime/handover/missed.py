@@ -22,7 +22,7 @@ Pure: no I/O and no clock. Times are unix milliseconds on this pod's clock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from shard_runtime.handover.holding import Held
@@ -34,7 +34,7 @@ NEAR_MILLISECONDS: Final = 1000
 """How far from READY's arrival here an event may have arrived at an old pod whose place is to be found: the sessions'
 delays differ by less, and so do the pods' clocks or they are of no use."""
 
-MOST_DELIVERED: Final = 400_000
+MOST_DELIVERED: Final = 200_000
 """Keys of delivered events that are remembered."""
 
 MOST_HELD: Final = 100_000
@@ -68,8 +68,11 @@ class Missed:
     def __init__(self) -> None:
         self.exact = True
         """All that was delivered since the seals is known: no earlier life of the worker delivered any of it."""
-        self._delivered: dict[Place, list[tuple[int, bool]]] = {}
+        self._delivered: dict[Place, list[int]] = {}
+        self._ids: set[int] = set()
+        """Keys of delivered events that have an id."""
         self._count = 0
+        self._over = False
         self._sessions: dict[int, _Session] = {}
         self._held: dict[int, list[Deliver]] = {}
         self._again: set[int] = set()
@@ -153,6 +156,12 @@ class Missed:
         self._again.discard(shard)
         return step
 
+    def close(self) -> None:
+        """Nothing can be asked for any more: what was delivered need not be remembered."""
+        self._over = True
+        self._delivered.clear()
+        self._ids.clear()
+
     def _recognise(self, deliver: Deliver, into: list[Deliver], skip: list[Held]) -> None:
         event = deliver.event
         identity = event.place, event.key
@@ -166,12 +175,17 @@ class Missed:
 
     def _deliver(self, deliver: Deliver, into: list[Deliver]) -> None:
         into.append(deliver)
-        if not deliver.maybe_duplicate:  # a copy is not one of those that the old pods received after the seal
-            self._count += 1
-            if self._count > MOST_DELIVERED:
-                self._delivered.clear()
-                self._count, self.exact = 0, False
-            self._delivered.setdefault(deliver.event.place, []).append((deliver.event.key, deliver.event.unique))
+        if self._over or deliver.maybe_duplicate:  # a copy is not one of those that came to the old pods after the seal
+            return
+        self._count += 1
+        if self._count > MOST_DELIVERED:
+            self.exact = False
+            self._delivered.clear()
+            self._ids.clear()
+            self._count = 0
+        self._delivered.setdefault(deliver.event.place, []).append(deliver.event.key)
+        if deliver.event.unique:
+            self._ids.add(deliver.event.key)
 
     # --- Where the missed part lies -----------------------------------------------------------------------------------
 
@@ -191,6 +205,7 @@ class Missed:
             part = _Part(
                 received=events,
                 delivered=self._delivered.get(place, []),
+                ids=self._ids,
                 brought=brought.get(place, []),
                 began=session.began,
             )
@@ -202,7 +217,9 @@ class _Part(NamedTuple):
     """One stream."""
 
     received: Sequence[Held]
-    delivered: Sequence[tuple[int, bool]]
+    delivered: Sequence[int]
+    ids: Collection[int]
+    """Keys of delivered events with an id, of all streams."""
     brought: Sequence[Held]
     began: int
 
@@ -224,7 +241,7 @@ class _Part(NamedTuple):
     def _start(self, placed: Sequence[Held]) -> int | None:
         """How many of the *placed* events are delivered; None where the two differ."""
         subjects = {event.key for event in self.received if event.subject is not None}
-        delivered = [key for key, _ in self.delivered if key not in subjects]
+        delivered = [key for key in self.delivered if key not in subjects]
         same = min(len(delivered), len(placed))
         return same if [event.key for event in placed[:same]] == delivered[:same] else None
 
@@ -254,18 +271,17 @@ class _Part(NamedTuple):
 
     def _by_keys(self, events: Iterable[Held], *, known: bool) -> list[Deliver]:
         """As :meth:`_either`, of events that may have been delivered; *known*: one with an id would be known."""
-        delivered = {key for key, unique in self.delivered if unique}
         return [
             Deliver(event, marked or not known)
             for event, marked in self._either(events)
-            if not (event.unique and event.key in delivered)
+            if not (event.unique and event.key in self.ids)
         ]
 
     def _latest(self, known: bool) -> list[Deliver]:
         """States of which only the latest counts: the last of each subject, where nothing says the same or more."""
         latest = {event.subject: event for event in self.received if event.subject is not None}
         newer = {event.subject for event in self.brought}
-        told = {key for key, _ in self.delivered}
+        told = set(self.delivered)
         return [
             Deliver(event, not known)
             for subject, event in latest.items()

@@ -293,7 +293,8 @@ class Worker:
             siblings=self._siblings,
             apply=self._flow.apply,
             settled=self._settled,
-            without_session=lambda: self._shards.without_session(),
+            away=self._shards.away,
+            heard_since=self._shards.heard_since,
             inherit=Inheritance(
                 shards=self._begin.shards,
                 count=self._config.layout.count,

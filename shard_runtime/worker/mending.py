@@ -114,6 +114,7 @@ class Mending:
         self._nobody_left = True
         for shard in self.missed.waiting:
             self._give_up(shard)
+        self.missed.close()
 
     def _hold(self, shard: int) -> None:
         if not self._nobody_left:

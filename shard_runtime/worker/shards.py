@@ -273,10 +273,19 @@ class Shards:
             for shard, session in self.saved().items()
         }
 
-    def without_session(self) -> list[int]:
-        """Shards that have no session now, and none to resume."""
-        saved = self.saved()
-        return [shard for shard in self._ids if shard not in saved]
+    def away(self) -> list[int]:
+        """Shards without a live session: one that is to be resumed may turn out to be lost."""
+        return [status.id for status in self.statuses() if status.state is not ShardState.READY]
+
+    def heard_since(self, moment: int) -> bool:
+        """Whether every session is live, and has had everything that Discord had sent it by *moment* (unix
+        milliseconds). Shards that have stopped for good do not count."""
+        seconds = (self._clock.unix_milliseconds() - moment) / 1000
+        return all(
+            status.state is ShardState.READY and status.behind_seconds is not None and status.behind_seconds <= seconds
+            for status in self.statuses()
+            if status.state is not ShardState.STOPPED
+        )
 
     def saved(self) -> dict[int, SavedSession]:
         """The sessions as another process would resume them."""

@@ -73,7 +73,8 @@ class Takeover:
         siblings: Siblings,
         apply: Callable[[Step], None],
         settled: Callable[[], bool],
-        without_session: Callable[[], Collection[int]],
+        away: Callable[[], Collection[int]],
+        heard_since: Callable[[int], bool],
         inherit: Inheritance,
         mending: Mending,
         clock: Clock,
@@ -82,7 +83,8 @@ class Takeover:
         log: logging.Logger,
     ) -> None:
         """*apply* carries out steps; *settled* says, once the cutover is over, whether no event from before its end can
-        be sent again by a resume; *without_session*, which shards have none."""
+        be sent again by a resume; *away*, which shards have no live session; *heard_since*, whether all of them
+        certainly have had one since a moment."""
         assert config.predecessor is not None
         self._folder = folder
         self._cutover = cutover
@@ -93,7 +95,8 @@ class Takeover:
         self._siblings = siblings
         self._apply = apply
         self._settled = settled
-        self._without_session = without_session
+        self._away = away
+        self._heard_since = heard_since
         self._inherit = inherit
         self._mending = mending
         self._retired = False
@@ -241,10 +244,11 @@ class Takeover:
             await self._clock.sleep(TICK_SECONDS)
 
     def _is_waiting(self) -> bool:
-        """Whether the old generation is still needed, though every guild is ours."""
+        """Whether the old generation is still needed, though every guild is ours. A session that was lost unknown to us
+        would have its events from there."""
         if self._inherit.pending or self._mending.pending:
             return True
-        return not self._retired and bool(self._without_session())
+        return not self._retired and not self._heard_since(self._cutover.completed_at or 0)
 
     def _complete(self) -> bool:
         if not self._write_complete(over=False):
@@ -289,10 +293,10 @@ class Takeover:
                     self._rehearse(pod, reply)
             return self._chance.uniform(0.5, 1.0) * STANDBY_SECONDS
         if pod in self._cutover.to_seal:
-            without = self._without_session()
-            if not self._cutover.is_ready(pod, self._clock.unix_milliseconds(), without=without):
-                if without and not self._said_unready:
-                    self._log.warning("The handover waits: shards %s have no session.", list(without))
+            away = self._away()
+            if not self._cutover.is_ready(pod, self._clock.unix_milliseconds(), away=away):
+                if away and not self._said_unready:
+                    self._log.warning("The handover waits: shards %s have no live session.", list(away))
                     self._said_unready = True
                 # It goes on delivering meanwhile, unless a sibling of ours has had it sealed.
                 asked_at = self._clock.unix_milliseconds()

@@ -52,7 +52,8 @@ def takeover(process: Process, siblings: Siblings) -> Takeover:
         siblings=siblings,
         apply=lambda step: None,
         settled=lambda: True,
-        without_session=lambda: (),
+        away=lambda: (),
+        heard_since=lambda moment: True,
         inherit=Inheritance(
             shards=[0],
             count=1,

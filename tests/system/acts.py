@@ -46,8 +46,9 @@ def check(outcome: Outcome, *, identifies: int = COUNT + LARGER) -> None:
     assert counters.identifies_accepted == counters.identify_attempts == identifies
 
 
-def check_resharded(outcome: Outcome) -> None:
-    check(outcome)
+def check_resharded(outcome: Outcome, *, lost_sessions: int = 0) -> None:
+    """*lost_sessions*: how many of the target's Discord has ended."""
+    check(outcome, identifies=COUNT + LARGER + lost_sessions)
     assert outcome.shards == LARGER
     assert [(record.active, record.target) for record in outcome.records] == [(1, None), (1, 2), (2, None), (2, None)]
     assert outcome.records[-1].retired == 1

@@ -52,6 +52,26 @@ def unexplained_duplicates(truth: Truth, received: Received) -> tuple[Copy, ...]
     return tuple(copies)
 
 
+def delivered_by(received: Received, generation: int) -> Received:
+    """What the pods of *generation* delivered. Those of a later one may deliver what old sessions went on receiving,
+    and then only the order within a guild is promised."""
+    wanted = received.generations.index(str(generation)) if str(generation) in received.generations else -1
+    rows = [row for row, number in enumerate(received.generation) if number == wanted]
+    marked = set(received.marked)
+    return Received(
+        sessions=received.sessions,
+        names=received.names,
+        generations=received.generations,
+        session=[received.session[row] for row in rows],
+        sequence=[received.sequence[row] for row in rows],
+        shard=[received.shard[row] for row in rows],
+        name=[received.name[row] for row in rows],
+        generation=[received.generation[row] for row in rows],
+        marked=[place for place, row in enumerate(rows) if row in marked],
+        at=[received.at[row] for row in rows],
+    )
+
+
 def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> Copy:
     column = event - truth.events.first
     return Copy(

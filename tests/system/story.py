@@ -21,7 +21,7 @@ from system.cluster import is_record
 from system.control_plane import Operator
 from system.discord import Discord
 from system.nodes import SKEW_SECONDS, Nodes, RunningPod
-from system.promises import Copy, unexplained_duplicates
+from system.promises import Copy, delivered_by, unexplained_duplicates
 from system.trace import Trace
 from virtual.world import World, run_world
 
@@ -319,7 +319,7 @@ def run_story(story: Story, *, seed: int, settings: Settings = SIMULATED) -> Out
             verdict=judge(truth, received),
             unexplained=unexplained_duplicates(truth, received),
             first_generation_lane_violations=judge(
-                truth, received, include=lambda session: session.count == COUNT
+                truth, delivered_by(received, 1), include=lambda session: session.count == COUNT
             ).lane_violations,
             counters=system.discord.counters,
             records=tuple(system.records),

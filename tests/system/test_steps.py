@@ -112,3 +112,33 @@ def test_trouble_at_a_step_loses_nothing(moment: str, trouble: str, seed: int) -
         await until_resharded(system)
 
     check_resharded(run_story(story, seed=seed, settings=PATIENT))
+
+
+ENDED: Final = 2
+"""Sessions of the target that are ended at once."""
+
+MOMENTS_OF_LOSS: Final = ("both sides record", "the commit", "the first seal")
+
+
+@pytest.mark.parametrize(
+    ("moment", "seed"),
+    [
+        pytest.param(moment, seed, marks=() if seed == 1 else (pytest.mark.verify,), id=f"{moment}, {seed}")
+        for moment, seed in product(MOMENTS_OF_LOSS, range(1, 9))
+    ],
+)
+def test_new_sessions_that_discord_ends_at_a_step_cost_nothing(moment: str, seed: int) -> None:
+    """As long as the old generation is there, Discord still gives it what the target misses."""
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await system.until(moment, lambda: MOMENTS[moment](system), within=60)
+        await let_a_moment_pass(system, 0, 0.4)
+        held_by = system.discord.held_by
+        new = [session for session in system.discord.session_ids() if "-g2-" in held_by.get(session, "")]
+        for session in system.chance.sample(new, ENDED):
+            system.discord.fault("kill", session=session)
+        await until_resharded(system)
+
+    check_resharded(run_story(story, seed=seed, settings=PATIENT), lost_sessions=ENDED)

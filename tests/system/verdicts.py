@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from system.promises import generations_going_back, lost_by_name, unexplained_duplicates
+from system.promises import delivered_by, generations_going_back, lost_by_name, unexplained_duplicates
 from system.tally import REASONS
 
 from discord_simulator.receipts import Received
@@ -74,7 +74,10 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
         broken.append(f"order in a guild: {len(disordered)} times not, such as {disordered[0]}")
     if evidence.by_shard:
         first = judge(
-            truth, received, include=lambda session: sessions.generation(session) == 1, without=evidence.without
+            truth,
+            delivered_by(received, 1),
+            include=lambda session: sessions.generation(session) == 1,
+            without=evidence.without,
         )
         if first.lane_violations:
             broken.append(f"order in a session: {first.lane_violations} times not, such as {first.order_examples[0]}")
