@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from system.nodes import RunningPod
+from system.running_pod import RunningPod
 from system.story import SIMULATED, System
 
 from discord_simulator.inbox import Behaviour

@@ -20,8 +20,9 @@ from system.bot import Bot
 from system.cluster import is_record
 from system.control_plane import Operator
 from system.discord import Discord
-from system.nodes import SKEW_SECONDS, Nodes, RunningPod
+from system.nodes import SKEW_SECONDS, Nodes
 from system.promises import Copy, delivered_by, unexplained_duplicates
+from system.running_pod import RunningPod
 from system.trace import Trace
 from virtual.world import World, run_world
 
