@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from chaos.control_plane import ApiServer
+from chaos.machine import contained, go_on, processes_of, stop
 from harness.kubectl import wait_until
 from harness.scene import GATEWAY, Scene
+
+NODE = Path(os.environ.get("DISCORD_GATEWAY_NODE", "/var/tmp/discord-gateway-node"))
+HUNG_SECONDS = 25
+"""Longer than a call of the operator waits, and than its Lease lasts."""
 
 
 def left(scene: Scene) -> set[str]:
@@ -44,3 +56,25 @@ def test_a_delete_in_the_middle_of_a_reshard_leaves_nothing_behind(scene: Scene)
     wait_until("a target", lambda: scene.status().get("targetGeneration"), seconds=30)
     scene.kubectl.run("delete", "dgw", GATEWAY, "--timeout=60s")
     wait_nothing_left(scene)
+
+
+def test_a_delete_while_the_api_server_hangs_leaves_nothing_behind(scene: Scene) -> None:
+    api = ApiServer(NODE)
+    if not api.here:
+        pytest.skip("the API server is in another machine")
+    scene.apply_gateway()
+    scene.wait_ready()
+    (operator,) = scene.system.pods()
+    with ExitStack() as undo:
+        # it hears of the deletion when nobody answers it any more, so that its first try is in vain
+        processes = contained(processes_of(operator["metadata"]["uid"]))
+        stop(processes)
+        undo.callback(go_on, processes)
+        scene.kubectl.run("delete", "dgw", GATEWAY, "--wait=false")
+        assert scene.owned()
+        undo.callback(api.hang())
+        go_on(processes)
+        hung_at = time.monotonic()
+        wait_until("the time", lambda: time.monotonic() - hung_at > HUNG_SECONDS, seconds=2 * HUNG_SECONDS)
+    wait_nothing_left(scene)
+    assert "no usable answer" in scene.system.logs(since=operator["metadata"]["creationTimestamp"])

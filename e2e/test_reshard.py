@@ -7,7 +7,7 @@ import json
 import pytest
 from harness.kubectl import wait_until
 from harness.outcome import RATE, assert_handed_over, assert_nothing_happened, begin
-from harness.scene import GATEWAY, Scene
+from harness.scene import GATEWAY, Scene, example
 
 SHORT = {"overlapSeconds": 5}
 
@@ -38,6 +38,18 @@ def test_scale_reshards_to_a_count_that_is_no_multiple(scene: Scene) -> None:
     begin(scene, reshard=SHORT)
     scene.kubectl.run("scale", f"dgw/{GATEWAY}", "--replicas=3")
     assert_handed_over(scene, generation=2, shards=3, identifies=4 + 3)
+
+
+def test_an_autoscaler_raises_the_count(scene: Scene) -> None:
+    """The example's one, which finds the gateway's scale, and has no metrics here: to its lower bound."""
+    begin(scene, reshard={**SHORT, "auto": False})
+    (autoscaler,) = example("hpa.yaml", scene.namespace)
+    scene.kubectl.apply(autoscaler)
+    assert_handed_over(scene, generation=2, shards=autoscaler["spec"]["minReplicas"], identifies=4 + 8)
+    status = (scene.kubectl.get("hpa", GATEWAY) or {})["status"]
+    able = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    assert able["AbleToScale"] == "True", status
+    assert status["currentReplicas"] == 8
 
 
 def test_a_new_request_id_reshards_to_the_same_count(scene: Scene) -> None:

@@ -19,6 +19,11 @@ class ApiServer:
         self._file = root / "kube-apiserver.pid"
         self._log = root / "log" / "kube-apiserver.log"
 
+    @property
+    def here(self) -> bool:
+        """Whether it runs on this machine."""
+        return self._file.exists()
+
     def _process(self) -> Process:
         pid, started = self._file.read_text().split()
         found = process(int(pid))
