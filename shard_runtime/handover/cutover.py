@@ -136,6 +136,11 @@ class Cutover:
         """Sealed old pods to be asked what their sessions received after the seal."""
         return [number for number, pod in self._pods.items() if pod.sealed and pod.after is None]
 
+    def flows(self, shard: int) -> bool:
+        """Whether all that sealed old pods had accepted of the guilds of *shard* is acknowledged."""
+        old = {self._predecessor.pod_of(one) for one in overlapping_shards(shard, self._count, self._predecessor)}
+        return not any(self._pods[pod].sealed and self._pods[pod].unacknowledged for pod in old)
+
     @property
     def to_await(self) -> list[int]:
         """Sealed old pods to be asked (without windows) what is still unacknowledged."""

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS
 from shard_runtime.handover.holding import Held
 from shard_runtime.handover.keys import Place
 from shard_runtime.handover.snapshots import StartupSnapshots
@@ -36,6 +37,8 @@ delays differ by less, and so do the pods' clocks or they are of no use."""
 
 MOST_DELIVERED: Final = 200_000
 """Keys of delivered events that are remembered."""
+
+PRESENCE: Final = "PRESENCE_UPDATE"
 
 MOST_HELD: Final = 100_000
 """Events that are held back for what was missed."""
@@ -51,7 +54,8 @@ class Lost(NamedTuple):
 class _Session:
     """The session that a shard has since the seal, or shortly before."""
 
-    def __init__(self, began: int, ready: bytes) -> None:
+    def __init__(self, session: str, began: int, ready: bytes) -> None:
+        self.id = session
         self.began = began
         self._snapshots = StartupSnapshots(ready)
         self.own: set[tuple[str, int]] = set()
@@ -75,10 +79,13 @@ class Missed:
         self._over = False
         self._sessions: dict[int, _Session] = {}
         self._held: dict[int, list[Deliver]] = {}
-        self._again: set[int] = set()
-        """Shards that hold events of more than one session: they are no beginning of what came after the loss."""
+        self._held_sessions: dict[int, set[str]] = {}
+        """By shard, the sessions whose events are held. What still comes of earlier ones precedes what was missed."""
+        self.overflowed: list[int] = []
+        """Shards that held too many, and hold nothing any more."""
         self._copies: Counter[tuple[Place, int]] = Counter()
         """Of what was delivered as missed, by what came since."""
+        self._copies_until = 0
         self._lost: dict[int, Lost] = {}
 
     # --- Sessions -----------------------------------------------------------------------------------------------------
@@ -93,6 +100,10 @@ class Missed:
         """By shard, when its session began, of those that began while this was there."""
         return {shard: session.began for shard, session in self._sessions.items()}
 
+    def session(self, shard: int) -> str:
+        """The session that *shard* waits with."""
+        return self._sessions[shard].id
+
     def lost(self, shard: int, cause: str, events: int) -> None:
         """The session of *shard* is lost, with what it had not been sent yet; that can be asked for."""
         before = self._lost.get(shard)
@@ -102,15 +113,14 @@ class Missed:
         """The loss that *shard* had, if it had one: it is made good, or given up."""
         return self._lost.pop(shard, None)
 
-    def begins(self, shard: int, ready: bytes, now: int) -> None:
-        """*shard* has a new session, which came with *ready*."""
-        self._sessions[shard] = _Session(now, ready)
-        if self._held.get(shard):
-            self._again.add(shard)
+    def begins(self, shard: int, session: str, ready: bytes, now: int) -> None:
+        """*shard* has a new *session*, which came with *ready*."""
+        self._sessions[shard] = _Session(session, now, ready)
 
     def hold(self, shard: int) -> None:
-        """Hold the events of *shard* back until what its session missed is known."""
+        """Hold the events of the session of *shard* back until what it missed is known."""
         self._held.setdefault(shard, [])
+        self._held_sessions.setdefault(shard, set()).add(self._sessions[shard].id)
 
     def look_at(self, shard: int, session: str, sequence: int, name: str, payload: bytes) -> None:
         """Every dispatch of *shard*, in order, before the cutover decides on it."""
@@ -126,12 +136,13 @@ class Missed:
         for deliver in step.deliver:
             event = deliver.event
             held = self._held.get(event.shard)
-            if held is None:
+            if held is None or event.session not in self._held_sessions[event.shard]:
                 self._recognise(deliver, left, step.skip)
                 continue
             held.append(deliver)
             if len(held) > MOST_HELD:
                 left += self.give_up(event.shard).deliver
+                self.overflowed.append(event.shard)
         step.deliver = left
 
     def make_good(self, shard: int, received: Iterable[Held], *, exact: bool) -> Step:
@@ -139,12 +150,13 @@ class Missed:
         in which it arrived, by this pod's clock. Not *exact*: the old pods may have received more since the seal."""
         found = self._missed_by(shard, received, exact=exact)
         held = self._held.pop(shard)
-        self._again.discard(shard)
+        del self._held_sessions[shard]
         step = Step()
         for deliver in found:
             self._deliver(deliver, step.deliver)
         for deliver in found:
             self._copies[deliver.event.place, deliver.event.key] += 1
+        self._copies_until = self._sessions[shard].began + LATE_COPIES_MILLISECONDS
         for deliver in held:
             self._recognise(deliver, step.deliver, step.skip)
         return step
@@ -153,7 +165,7 @@ class Missed:
         """Nobody can say what *shard* has missed."""
         step = Step()
         step.deliver = self._held.pop(shard, [])
-        self._again.discard(shard)
+        self._held_sessions.pop(shard, None)
         return step
 
     def close(self) -> None:
@@ -165,6 +177,8 @@ class Missed:
     def _recognise(self, deliver: Deliver, into: list[Deliver], skip: list[Held]) -> None:
         event = deliver.event
         identity = event.place, event.key
+        if self._copies and event.arrival > self._copies_until:
+            self._copies.clear()
         if self._copies.get(identity):
             self._copies[identity] -= 1
             if event.unique:
@@ -175,7 +189,13 @@ class Missed:
 
     def _deliver(self, deliver: Deliver, into: list[Deliver]) -> None:
         into.append(deliver)
-        if self._over or deliver.maybe_duplicate:  # a copy is not one of those that came to the old pods after the seal
+        if self._over:
+            return
+        if deliver.event.unique:
+            self._ids.add(deliver.event.key)
+        if (
+            deliver.maybe_duplicate
+        ):  # it may be a copy of what came before the seal, and then is none of what came after
             return
         self._count += 1
         if self._count > MOST_DELIVERED:
@@ -184,8 +204,6 @@ class Missed:
             self._ids.clear()
             self._count = 0
         self._delivered.setdefault(deliver.event.place, []).append(deliver.event.key)
-        if deliver.event.unique:
-            self._ids.add(deliver.event.key)
 
     # --- Where the missed part lies -----------------------------------------------------------------------------------
 
@@ -209,7 +227,7 @@ class Missed:
                 brought=brought.get(place, []),
                 began=session.began,
             )
-            found += part.missed(exact=exact, known=self.exact, first=shard not in self._again)
+            found += part.missed(exact=exact, known=self.exact, first=len(self._held_sessions[shard]) == 1)
         return sorted(found, key=lambda deliver: order[deliver.event.session, deliver.event.sequence])
 
 
@@ -236,6 +254,7 @@ class _Part(NamedTuple):
             found = sure + self._either(placed[ends[0] : ends[-1]])
         else:
             found = self._either(placed[start:most])
+        found = [each for each in found if not (each.event.unique and each.event.key in self.ids)]
         return found + self._latest(known)
 
     def _start(self, placed: Sequence[Held]) -> int | None:
@@ -251,7 +270,10 @@ class _Part(NamedTuple):
         count = len(placed)
         least = next((index for index, event in enumerate(placed) if event.arrival >= early), count)
         most = next((index for index, event in enumerate(placed) if event.arrival > late), count)
-        return least, max(least, most)
+        # From a session that was stalled, what is older comes later; but what the new one has, too, is not older.
+        brought = {event.key for event in self.brought if event.unique}
+        common = next((index for index, event in enumerate(placed) if event.key in brought), 0)
+        return least, max(least, most, common)
 
     def _ends(self, placed: Sequence[Held], least: int, most: int) -> list[int]:
         """Where, from *least* to *most*, what was brought may begin."""
@@ -271,15 +293,12 @@ class _Part(NamedTuple):
 
     def _by_keys(self, events: Iterable[Held], *, known: bool) -> list[Deliver]:
         """As :meth:`_either`, of events that may have been delivered; *known*: one with an id would be known."""
-        return [
-            Deliver(event, marked or not known)
-            for event, marked in self._either(events)
-            if not (event.unique and event.key in self.ids)
-        ]
+        return [Deliver(event, marked or not known) for event, marked in self._either(events)]
 
     def _latest(self, known: bool) -> list[Deliver]:
         """States of which only the latest counts: the last of each subject, where nothing says the same or more."""
-        latest = {event.subject: event for event in self.received if event.subject is not None}
+        # Not a call's state: the old session's call is not the new one's.
+        latest = {event.subject: event for event in self.received if event.name == PRESENCE}
         newer = {event.subject for event in self.brought}
         told = set(self.delivered)
         return [

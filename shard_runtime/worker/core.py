@@ -284,7 +284,7 @@ class Worker:
             predecessor=predecessor.layout,
             overlap_seconds=self._config.overlap_seconds,
         )
-        mending = self._make_mending(predecessor)
+        mending = self._make_mending(predecessor, cutover)
         takeover = Takeover(
             folder=self._folder,
             cutover=cutover,
@@ -318,10 +318,11 @@ class Worker:
                 cutover.begins(shard, self._clock.unix_milliseconds(), resumes=True)
         self._flow.hold(cutover, mending=mending, resuming=self._shards.resuming, remember=takeover.remember)
         takeover.restore()
+        mending.restore({shard: session.session_id for shard, session in self._saved.items()})
         assert self._tasks is not None
         self._taking_over = self._tasks.create_task(self._take_over(takeover), name="handover")
 
-    def _make_mending(self, predecessor: contract.Predecessor) -> Mending:
+    def _make_mending(self, predecessor: contract.Predecessor, cutover: Cutover) -> Mending:
         layout, count = predecessor.layout, self._config.layout.count
         return Mending(
             generation=self._config.generation,
@@ -331,8 +332,11 @@ class Worker:
             own_user=self._flow.own_user,
             siblings=self._siblings,
             carry_out=self._flow.carry_out,
+            flows=cutover.flows,
             save=self._save_queue,
             lost=self._lost,
+            path=self._folder / "mending.json",
+            disk=self._disk,
             clock=self._clock,
             chance=self._chance,
             log=self._log,

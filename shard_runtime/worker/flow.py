@@ -171,7 +171,7 @@ class Flow:
         assert self._fence is not None
         if sequence <= self._fence.get(session_id, 0) or name in REPLIES:  # nobody else gets an answer to its requests
             self._delivery.accept(shard, session_id, sequence, name, payload)
-        elif self._received is not None:
+        elif self._received is not None and not self._is_startup_snapshot(session_id, name, payload):
             now = self._clock.unix_milliseconds()
             guild = routed_stream(stream_of(name, payload), shard=shard, count=self._count)
             event = ReceivedEvent(
@@ -204,8 +204,7 @@ class Flow:
     def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._cutover is not None and self._mending is not None
         self._mending.missed.look_at(shard, session_id, sequence, name, payload)
-        snapshots = self._snapshots.get(session_id)
-        if snapshots is not None and snapshots.is_startup_snapshot(name, payload):
+        if self._is_startup_snapshot(session_id, name, payload):
             self._delivery.skip(session_id, sequence)
             return
         event = held(
@@ -221,12 +220,16 @@ class Flow:
         )
         self.apply(self._cutover.offer(event))
 
+    def _is_startup_snapshot(self, session_id: str, name: str, payload: bytes) -> bool:
+        snapshots = self._snapshots.get(session_id)
+        return snapshots is not None and snapshots.is_startup_snapshot(name, payload)
+
     def apply(self, step: Step) -> None:
         """Carry out what the cutover decided."""
         if step.placed:
             self._remember(step.placed)
         if self._mending is not None:
-            self._mending.missed.pass_on(step)
+            self._mending.pass_on(step)
         self.carry_out(step)
 
     def carry_out(self, step: Step) -> None:
@@ -262,12 +265,14 @@ class Flow:
         if self._fence is not None:
             if sequence <= self._fence.get(session_id, 0):
                 self._delivery.accept(shard, session_id, sequence, "READY", payload)
+            elif self._received is not None:
+                self._snapshots[session_id] = StartupSnapshots(payload)
             return
         self._delivery.session_started(session_id, sequence)
         if self._cutover is not None and self._mending is not None:
             now = self._clock.unix_milliseconds()
             self._cutover.begins(shard, now)
-            self._mending.begins(shard, payload, now)
+            self._mending.begins(shard, session_id, payload, now)
         if self.active:
             self._delivery.accept(shard, session_id, sequence, "READY", payload)
         else:
@@ -282,6 +287,8 @@ class Flow:
         self._snapshots.pop(session_id, None)
         received = self.received.pop(session_id, 0)
         if self._fence is not None:
+            if self._received is not None:
+                self._received.complete = False
             accepted = self._fence.pop(session_id, 0)
             missing = accepted - (self._delivery.watermark(session_id) or accepted)
             if missing > 0:

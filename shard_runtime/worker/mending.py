@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
+from shard_runtime import contract
 from shard_runtime.backoff import Backoff
 from shard_runtime.contract import ReceivedReply, ReceivedRequest
 from shard_runtime.handover.holding import Held, held
 from shard_runtime.handover.missed import NEAR_MILLISECONDS, Missed
 from shard_runtime.handover.steps import Step
-from shard_runtime.ports import Chance, Clock
+from shard_runtime.ports import Chance, Clock, Disk
 from shard_runtime.siblings import SiblingError, Siblings
 
 WAIT_MILLISECONDS: Final = 2000
@@ -32,6 +36,16 @@ AGAIN_SECONDS: Final = 0.3
 class _Answer(NamedTuple):
     events: list[Held]
     complete: bool
+    """Nothing that came since the seal has been let go."""
+    whole: bool
+    """All that Discord sent before the new session is there."""
+
+
+class _Waiting(contract.Wire, frozen=True, kw_only=True):
+    """``mending.json``: by shard, the session that waits for what was missed, and when it began."""
+
+    generation: int
+    sessions: dict[int, tuple[str, int]]
 
 
 class Mending:
@@ -47,14 +61,18 @@ class Mending:
         own_user: int | None,
         siblings: Siblings,
         carry_out: Callable[[Step], None],
+        flows: Callable[[int], bool],
         save: Callable[[], Awaitable[None]],
         lost: Callable[[int, str, int], None],
+        path: Path,
+        disk: Disk,
         clock: Clock,
         chance: Chance,
         log: logging.Logger,
     ) -> None:
-        """*predecessor* is the old generation, *pods_of* says which of its pods have guilds of a shard. *save* puts
-        what is queued on disk: nobody could give it again. *lost* is told of what cannot be made good."""
+        """*predecessor* is the old generation, *pods_of* says which of its pods have guilds of a shard, *flows* whether
+        all that they had accepted of them is acknowledged. *save* puts what is queued on disk: nobody could give it
+        again. *lost* is told of what cannot be made good. *path* is for what a restart has to know."""
         self.missed = Missed()
         self._generation = generation
         self._count = count
@@ -63,6 +81,9 @@ class Mending:
         self._own_user = own_user
         self._siblings = siblings
         self._carry_out = carry_out
+        self._flows = flows
+        self._path = path
+        self._disk = disk
         self._save = save
         self._lost = lost
         self._clock = clock
@@ -76,7 +97,7 @@ class Mending:
 
     @property
     def pending(self) -> bool:
-        return bool(self.missed.waiting)
+        return bool(self.missed.waiting or self._asked)
 
     # --- News ---------------------------------------------------------------------------------------------------------
 
@@ -87,9 +108,17 @@ class Mending:
         self.missed.lost(shard, cause, events)
         return True
 
-    def begins(self, shard: int, ready: bytes, now: int) -> None:
-        """*shard* has a new session, which came with *ready*."""
-        self.missed.begins(shard, ready, now)
+    def pass_on(self, step: Step) -> None:
+        """See :meth:`Missed.pass_on`."""
+        self.missed.pass_on(step)
+        while self.missed.overflowed:
+            shard = self.missed.overflowed.pop()
+            self._log.error("Shard %d cannot wait any longer for what it missed: too much has come since.", shard)
+            self._note_lost(shard)
+
+    def begins(self, shard: int, session: str, ready: bytes, now: int) -> None:
+        """*shard* has a new *session*, which came with *ready*."""
+        self.missed.begins(shard, session, ready, now)
         if not self._sealed.isdisjoint(self._pods_of(shard)):
             self._hold(shard)
 
@@ -109,6 +138,22 @@ class Mending:
         self._sealed.add(pod)
         self.missed.exact = False
 
+    def restore(self, saved: Mapping[int, str]) -> None:
+        """Go on with what an earlier life of the worker had begun, of the *saved* sessions by shard."""
+        try:
+            data = self._disk.read(self._path)
+            waiting = None if data is None else contract.decode(data, _Waiting)
+        except (OSError, msgspec.DecodeError) as error:
+            self._log.error("%s cannot be read; what sessions missed before the restart is lost: %s", self._path, error)
+            return
+        if waiting is None or waiting.generation != self._generation:
+            return
+        for shard, (session, began) in waiting.sessions.items():
+            if saved.get(shard) == session:
+                self.missed.exact = False
+                self.missed.begins(shard, session, b"", began)
+                self._hold(shard)
+
     def nobody_left(self) -> None:
         """The old generation is deleted."""
         self._nobody_left = True
@@ -119,13 +164,27 @@ class Mending:
     def _hold(self, shard: int) -> None:
         if not self._nobody_left:
             self.missed.hold(shard)
+            self._write()
             self._more.set()
 
     def _give_up(self, shard: int) -> None:
         self._carry_out(self.missed.give_up(shard))
+        self._note_lost(shard)
+
+    def _note_lost(self, shard: int) -> None:
         found = self.missed.settle(shard)
-        if found is not None:
-            self._lost(shard, found.cause, found.events)
+        cause, events = ("it had no session at the seal", 0) if found is None else found
+        self._lost(shard, cause, events)
+
+    def _write(self) -> None:
+        """Before the new session is on disk, so that a restart does not go on with it as if nothing were missing."""
+        began = self.missed.began
+        waiting = {*self.missed.waiting, *(shard for shard in self._asked if shard in began)}
+        sessions = {shard: (self.missed.session(shard), began[shard]) for shard in sorted(waiting)}
+        try:
+            self._disk.write_soon(self._path, contract.encode(_Waiting(generation=self._generation, sessions=sessions)))
+        except OSError as error:
+            self._log.error("%s cannot be written: %s", self._path, error)
 
     # --- Asking -------------------------------------------------------------------------------------------------------
 
@@ -145,25 +204,27 @@ class Mending:
             while shard in self.missed.waiting:
                 began = self.missed.began[shard]
                 await self._until(began + WAIT_MILLISECONDS)
+                while not self._flows(shard):  # what was missed comes after what the old side still has to deliver
+                    await self._clock.sleep(AGAIN_SECONDS)
                 pods = [pod for pod in self._pods_of(shard) if pod in self._sealed]
                 answers = await asyncio.gather(*(self._ask(pod, shard, began) for pod in pods))
                 if self.missed.began[shard] == began and shard in self.missed.waiting:
                     await self._deliver(shard, answers)
         finally:
             self._asked.discard(shard)
+        self._write()  # not where it was cancelled: then a restart has to ask again
 
     async def _deliver(self, shard: int, answers: list[_Answer | None]) -> None:
         known = [answer for answer in answers if answer is not None]
         received = sorted((event for answer in known for event in answer.events), key=lambda event: event.arrival)
         step = self.missed.make_good(shard, received, exact=all(answer.complete for answer in known))
         self._carry_out(step)
-        found = self.missed.settle(shard)
-        cause = "The session before was lost" if found is None else f"Its session was lost ({found.cause})"
-        if len(known) == len(answers):
+        if len(known) == len(answers) and all(answer.whole and answer.complete for answer in known):
+            found = self.missed.settle(shard)
             cause = "no session at the seal" if found is None else found.cause
             self._log.warning("What shard %d missed (%s) is made good from the old sessions.", shard, cause)
-        elif found is not None:
-            self._lost(shard, found.cause, found.events)
+        else:
+            self._note_lost(shard)
         await self._save()
 
     async def _ask(self, pod: int, shard: int, began: int) -> _Answer | None:
@@ -172,8 +233,10 @@ class Mending:
         after: dict[str, int] = {}
         events: list[Held] = []
         complete = False
+        deadline = self._clock.unix_milliseconds() + LONGEST_MILLISECONDS - WAIT_MILLISECONDS
         while not self._nobody_left:
-            late = self._clock.unix_milliseconds() > began + LONGEST_MILLISECONDS
+            asked_at = self._clock.unix_milliseconds()
+            late = asked_at > deadline
             request = ReceivedRequest(generation=self._generation, count=self._count, shards=[shard], after=after)
             try:
                 reply = await self._siblings.received(self._predecessor, pod, request)
@@ -189,8 +252,9 @@ class Mending:
             complete = reply.complete
             if reply.more:
                 continue
-            if now - reply.behind_milliseconds >= began or late:
-                return _Answer(events, complete)
+            whole = asked_at - reply.behind_milliseconds >= began
+            if whole or late:
+                return _Answer(events, complete, whole)
             await self._clock.sleep(AGAIN_SECONDS)
         return None
 

@@ -38,6 +38,8 @@ class _Sealed(contract.Wire, frozen=True, kw_only=True):
     """Guilds with accepted events that were not acknowledged at the seal: after a restart all of them count as owed
     until a resume has brought those events again."""
     kept: dict[int, contract.Kept] = msgspec.field(default_factory=dict)
+    at: int = 0
+    """When it was sealed; :attr:`Seal.sealed_at` may be earlier."""
 
 
 class OldSide:
@@ -96,7 +98,7 @@ class OldSide:
         if sealed.generation != self._config.generation:
             return False
         self._put_in_force(sealed, complete=False)
-        self._sealed_here = sealed.seal.sealed_at
+        self._sealed_here = sealed.at
         self._restored = True
         missing = [session for session in sealed.seal.accepted if self._delivery.watermark(session) is None]
         if missing and sealed.owed:
@@ -154,6 +156,7 @@ class OldSide:
             seal=seal,
             owed=sorted(self._delivery.unacknowledged_guilds()),
             kept=self._kept(),
+            at=now,
         )
         self._disk.write(self._path, contract.encode(sealed))
         self._put_in_force(sealed, complete=True)

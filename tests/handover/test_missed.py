@@ -82,7 +82,7 @@ def test_nothing_is_lost_and_doubles_are_marked(
     second = [event(what, "second", 2 + index, at_new[index]) for index, (what, _) in enumerate(stream)][begins:]
     missed = Missed()
     out = deliver(missed, first)
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
     assert deliver(missed, second[: brought - begins]) == []
     out += missed.make_good(0, old, exact=True).deliver
@@ -117,7 +117,7 @@ def test_where_the_sides_got_another_order_nothing_is_lost(
     second = [event(what, "second", 2 + index, at_new[index]) for index, (what, _) in enumerate(stream)][begins:]
     missed = Missed()
     out = deliver(missed, first)
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
     deliver(missed, second[: brought - begins])
     out += missed.make_good(0, old, exact=True).deliver
@@ -129,7 +129,7 @@ def test_where_the_sides_got_another_order_nothing_is_lost(
 def test_after_a_restart_everything_is_marked() -> None:
     missed = Missed()
     missed.exact = False
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
     old = [event(what, "old", what, BEGAN - 5000 + what) for what in range(4, 8)]
     found = missed.make_good(0, old, exact=True).deliver
@@ -138,28 +138,28 @@ def test_after_a_restart_everything_is_marked() -> None:
 
 def test_startup_snapshots_are_no_part_of_the_stream() -> None:
     missed = Missed()
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
     payload = json.dumps({"op": 0, "t": "GUILD_CREATE", "s": 2, "d": {"id": str(GUILD), "unavailable": False}}).encode()
     snapshot = held(
-        shard=0, count=1, session="new", sequence=2, name="GUILD_CREATE", payload=payload, arrival=BEGAN + 1
+        shard=0, count=1, session="second", sequence=2, name="GUILD_CREATE", payload=payload, arrival=BEGAN + 1
     )
-    deliver(missed, [snapshot, event(7, "new", 3, BEGAN + 20)])
+    deliver(missed, [snapshot, event(7, "second", 3, BEGAN + 20)])
     old = [event(0, "old", 1, BEGAN - 300), event(7, "old", 2, BEGAN + 10)]
     out = missed.make_good(0, old, exact=True).deliver
     assert [(each.event.session, each.event.sequence, each.maybe_duplicate) for each in out] == [
         ("old", 1, False),
-        ("new", 2, False),
-        ("new", 3, False),
+        ("second", 2, False),
+        ("second", 3, False),
     ]
 
 
 def test_a_session_that_is_lost_again_is_made_good_as_well() -> None:
     missed = Missed()
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
     deliver(missed, [event(10, "second", 2, BEGAN + 10)])
-    missed.begins(0, READY, BEGAN + 5000)
+    missed.begins(0, "third", READY, BEGAN + 5000)
     missed.hold(0)
     deliver(missed, [event(12, "third", 2, BEGAN + 5010)])
     old = [event(what, "old", what, BEGAN - 10 + (what - 9) * 1700) for what in (9, 10, 11)]
@@ -184,10 +184,10 @@ def test_a_state_is_given_once_and_only_the_latest() -> None:
 
     for brings, expected in ((False, ["idle"]), (True, ["online"])):
         missed = Missed()
-        missed.begins(0, READY, BEGAN)
+        missed.begins(0, "second", READY, BEGAN)
         missed.hold(0)
         if brings:
-            deliver(missed, [presence("online", "new", 2, BEGAN + 30)])
+            deliver(missed, [presence("online", "second", 2, BEGAN + 30)])
         old = [presence("dnd", "old", 1, BEGAN - 3000), presence("idle", "old", 2, BEGAN - 2000)]
         out = missed.make_good(0, old, exact=True).deliver
         assert [json.loads(each.event.payload)["d"]["status"] for each in out] == expected
@@ -195,14 +195,15 @@ def test_a_state_is_given_once_and_only_the_latest() -> None:
 
 def test_what_is_held_is_bounded() -> None:
     missed = Missed()
-    missed.begins(0, READY, BEGAN)
+    missed.begins(0, "second", READY, BEGAN)
     missed.hold(0)
-    one = event(5, "new", 2, BEGAN)
+    one = event(5, "second", 2, BEGAN)
     step = Step()
     step.deliver = [Deliver(one, False)] * (MOST_HELD + 1)
     missed.pass_on(step)
     assert len(step.deliver) == MOST_HELD + 1
     assert not missed.waiting
+    assert missed.overflowed == [0]
 
 
 def received(sequence: int, size: int = 10) -> ReceivedEvent:
@@ -235,3 +236,44 @@ def test_received_events_are_bounded_and_it_is_said() -> None:
     assert [one.sequence for one in events] == [6, 7, 8, 9]
     assert not kept.complete
     assert NEAR_MILLISECONDS >= 1000, "sessions' delays differ by up to half a second"
+
+
+def waiting() -> Missed:
+    missed = Missed()
+    missed.begins(0, "second", READY, BEGAN)
+    missed.hold(0)
+    return missed
+
+
+def test_what_a_stalled_old_session_gets_late_is_missed_all_the_same() -> None:
+    missed = waiting()
+    deliver(missed, [event(12, "second", 2, BEGAN + 100)])
+    old = [event(what, "old", what, BEGAN + 2500) for what in (10, 0, 11, 12)]
+    out = missed.make_good(0, old, exact=True).deliver
+    assert [each.event.key for each in out] == [each.key for each in old]
+    assert not any(each.maybe_duplicate for each in out)
+
+
+def test_what_was_delivered_marked_is_not_delivered_again() -> None:
+    missed = Missed()
+    step = Step()
+    step.deliver = [Deliver(event(10, "first", 2, BEGAN - 5000), True)]
+    missed.pass_on(step)
+    missed.begins(0, "second", READY, BEGAN)
+    missed.hold(0)
+    assert not missed.make_good(0, [event(10, "old", 1, BEGAN - 5000)], exact=True).deliver
+
+
+def test_what_still_comes_of_the_lost_session_does_not_wait() -> None:
+    missed = waiting()
+    assert len(deliver(missed, [event(9, "first", 9, BEGAN + 10)])) == 1
+    assert deliver(missed, [event(10, "second", 2, BEGAN + 10)]) == []
+
+
+def test_an_old_call_is_not_the_new_session_s() -> None:
+    d = {"token": "x", "guild_id": str(GUILD), "endpoint": "voice"}
+    payload = json.dumps({"op": 0, "t": "VOICE_SERVER_UPDATE", "s": 1, "d": d}).encode()
+    one = held(
+        shard=0, count=1, session="old", sequence=1, name="VOICE_SERVER_UPDATE", payload=payload, arrival=BEGAN - 2000
+    )
+    assert not waiting().make_good(0, [one], exact=True).deliver

@@ -95,3 +95,80 @@ def test_a_pod_that_lost_its_disk_after_the_seal_marks_what_it_may_have_delivere
         assert set(copies) <= town.bot.marked, "nothing comes twice unmarked"
 
     run_world(story, seed=1)
+
+
+@pytest.mark.parametrize("after", [0.1, 0.5, 1.5, 2.5])
+def test_a_pod_that_is_killed_while_it_waits_for_what_it_missed_asks_again(after: float) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = await hand_over(world, town, workers=1)
+        assert new.pod is not None
+        talking = asyncio.create_task(town.talk(40))
+        await new.pod.adopt_record(record(3, active=2))
+        await asyncio.sleep(1)
+        end_a_session(town)
+        await world.until(lambda: not all_ready(new), within=5)
+        await world.until(lambda: all_ready(new), within=20)
+        await asyncio.sleep(after)
+        new.kill()
+        new.start()
+        await talking
+        await world.until(lambda: complete(new), within=60)
+        await old.stop()
+        await asyncio.sleep(5)
+
+        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        copies = [number for number, count in Counter(town.bot.numbers).items() if count > 1]
+        assert set(copies) <= town.bot.marked | set(town.bot.again), "nothing comes twice unmarked"
+
+    run_world(story, seed=1)
+
+
+def test_what_was_missed_comes_after_what_the_old_side_still_owes() -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = await hand_over(world, town, workers=1)
+        assert new.pod is not None
+        talking = asyncio.create_task(town.talk(30))
+        await asyncio.sleep(0.5)
+        town.bot.up = False
+        await asyncio.sleep(1)
+        await new.pod.adopt_record(record(3, active=2))
+        await asyncio.sleep(1)
+        end_a_session(town)
+        await asyncio.sleep(9)
+        town.bot.up = True
+        await talking
+        await world.until(lambda: complete(new), within=60)
+        await old.stop()
+        await asyncio.sleep(5)
+
+        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        assert in_order(town)
+        assert len(town.bot.numbers) == town.sent, "nothing comes twice"
+
+    run_world(story, seed=1)
+
+
+def test_what_nobody_can_say_is_a_gap() -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = await hand_over(world, town, workers=1)
+        assert new.pod is not None
+        talking = asyncio.create_task(town.talk(30))
+        await new.pod.adopt_record(record(3, active=2))
+        await asyncio.sleep(1)
+        end_a_session(town)
+        await asyncio.sleep(0.3)
+        old.kill()
+        old.start()
+        await talking
+        await world.until(lambda: complete(new), within=60)
+        assert new.pod.last_status().counters["lostSessions"] == 1
+
+    run_world(story, seed=1)
+
+
+def end_a_session(town: Town) -> None:
+    """One of the new side's."""
+    town.discord.end(next(session for session in town.discord.sessions.values() if session.shard == (0, 2)))

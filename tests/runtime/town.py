@@ -25,6 +25,9 @@ class Bot:
     up: bool = True
     numbers: list[int] = field(default_factory=list)
     marked: set[int] = field(default_factory=set)
+    again: list[int] = field(default_factory=list)
+    """Numbers that came with the key of an earlier delivery."""
+    keys: set[tuple[str, int]] = field(default_factory=set)
     names: list[str] = field(default_factory=list)
 
     async def http(self, request: Request) -> Response:
@@ -35,6 +38,10 @@ class Bot:
             number = item["payload"]["d"].get("number")
             if number is not None:
                 self.numbers.append(number)
+                key = item["session"], item["payload"]["s"]
+                if key in self.keys:
+                    self.again.append(number)
+                self.keys.add(key)
                 if item.get("maybeDuplicate"):
                     self.marked.add(number)
         return Response(204, {}, b"")

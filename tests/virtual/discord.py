@@ -59,6 +59,7 @@ class ScriptedDiscord:
         self.scripts: deque[Script] = deque()
         """How the next connections are served."""
         self.sessions: dict[str, Session] = {}
+        self._ended = 0
         self.connections: list[str] = []
         """URLs, in order."""
         self.identifies: list[dict[str, Any]] = []
@@ -131,7 +132,7 @@ class ScriptedDiscord:
         if d["token"] != self.token:
             socket.close(4004)
             return
-        session = Session(id=f"session-{len(self.sessions) + 1}", shard=tuple(d["shard"]))
+        session = Session(id=f"session-{len(self.sessions) + self._ended + 1}", shard=tuple(d["shard"]))
         self.sessions[session.id] = session
         session.socket = socket
         stubs = [{"id": str(guild), "unavailable": True} for guild in self.guilds]
@@ -145,6 +146,7 @@ class ScriptedDiscord:
     def end(self, session: Session) -> None:
         """As an op 9 that cannot be resumed: nothing more comes, and nothing is remembered."""
         del self.sessions[session.id]
+        self._ended += 1
         if session.socket is not None:
             send(session.socket, {"op": 9, "d": False})
             session.socket = None
