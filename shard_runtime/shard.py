@@ -373,6 +373,11 @@ class Shard:
         self._machine.probe(wanted, self._clock.monotonic())
         self._due.set()
 
+    def hurry(self) -> None:
+        """Make sure now that the session is there, within Discord's limits."""
+        self._machine.hurry(self._clock.monotonic())
+        self._due.set()
+
     @property
     def kept(self) -> contract.Kept:
         """What the session has for its bot besides events."""

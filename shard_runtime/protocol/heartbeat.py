@@ -31,6 +31,7 @@ class Heartbeat:
         "_asked_at",
         "_chance",
         "_complete_at",
+        "_hurried",
         "_interval",
         "_last_frame_at",
         "_live",
@@ -55,6 +56,7 @@ class Heartbeat:
         self._looked_at = 0.0
         self._live = False
         self._probing = False
+        self._hurried = False
         self.due_at = math.inf
         self.probe_at = math.inf
         """When to look whether a probe is due."""
@@ -92,6 +94,12 @@ class Heartbeat:
             self._probing = wanted
             self._plan_probe(now)
 
+    def hurry(self, now: float) -> None:
+        """Ask a live session now whether it is there, however short a time ago it was heard."""
+        if self._live:
+            self._hurried = True
+            self.probe_at = now
+
     def _plan_probe(self, now: float) -> None:
         self.probe_at = now + PROBE_SECONDS if self._probing and self._live else math.inf
 
@@ -99,7 +107,8 @@ class Heartbeat:
         """To be asked when :attr:`probe_at` has come; whether a beat is to be sent now."""
         self._listen(now)
         self._plan_probe(now)
-        return self._last_frame_at is None or now - self._last_frame_at >= PROBE_SECONDS
+        hurried, self._hurried = self._hurried, False
+        return hurried or self._last_frame_at is None or now - self._last_frame_at >= PROBE_SECONDS
 
     def dead(self, now: float) -> bool:
         """Whether a probed session has not answered for too long."""

@@ -337,6 +337,10 @@ class SessionMachine:
         """Make sure often that the live session is there, while *wanted*."""
         self.heartbeat.probe(wanted, now)
 
+    def hurry(self, now: float) -> None:
+        """Make sure now that the live session is there."""
+        self.heartbeat.hurry(now)
+
     def _probe(self, now: float) -> list[Action]:
         if self.heartbeat.dead(now):
             return self._end(Input.SILENCE, now)

@@ -295,6 +295,7 @@ class Worker:
             settled=self._settled,
             away=self._shards.away,
             heard_since=self._shards.heard_since,
+            hurry=self._shards.hurry,
             inherit=Inheritance(
                 shards=self._begin.shards,
                 count=self._config.layout.count,

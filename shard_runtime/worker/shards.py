@@ -277,6 +277,11 @@ class Shards:
         """Shards without a live session: one that is to be resumed may turn out to be lost."""
         return [status.id for status in self.statuses() if status.state is not ShardState.READY]
 
+    def hurry(self) -> None:
+        """Make sure now that all sessions are there; see :meth:`shard_runtime.shard.Shard.hurry`."""
+        for shard in self._shards.values():
+            shard.hurry()
+
     def heard_since(self, moment: int) -> bool:
         """Whether every session is live, and has had everything that Discord had sent it by *moment* (unix
         milliseconds). Shards that have stopped for good do not count."""

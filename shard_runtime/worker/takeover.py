@@ -75,6 +75,7 @@ class Takeover:
         settled: Callable[[], bool],
         away: Callable[[], Collection[int]],
         heard_since: Callable[[int], bool],
+        hurry: Callable[[], None],
         inherit: Inheritance,
         mending: Mending,
         clock: Clock,
@@ -84,7 +85,7 @@ class Takeover:
     ) -> None:
         """*apply* carries out steps; *settled* says, once the cutover is over, whether no event from before its end can
         be sent again by a resume; *away*, which shards have no live session; *heard_since*, whether all of them
-        certainly have had one since a moment."""
+        certainly have had one since a moment; *hurry* asks them for a sign of life."""
         assert config.predecessor is not None
         self._folder = folder
         self._cutover = cutover
@@ -97,6 +98,8 @@ class Takeover:
         self._settled = settled
         self._away = away
         self._heard_since = heard_since
+        self._hurry = hurry
+        self._hurried = False
         self._inherit = inherit
         self._mending = mending
         self._retired = False
@@ -233,6 +236,9 @@ class Takeover:
         while True:
             now = self._clock.unix_milliseconds()
             self._apply(self._cutover.tick(now))
+            if self._cutover.complete and not self._hurried:
+                self._hurried = True
+                self._hurry()
             if not completed and self._cutover.complete and not self._is_waiting():
                 completed = self._complete()
             is_over = completed and self._cutover.is_over(now) and not self._is_waiting() and self._settled()

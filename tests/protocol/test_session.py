@@ -335,6 +335,17 @@ def test_a_quiet_session_is_probed_and_a_busy_one_is_not() -> None:
     assert quiet.deadline() == quiet.heartbeat.due_at >= 60 + 30
 
 
+def test_a_session_can_be_asked_at_once_and_then_it_is_known_to_have_been_there() -> None:
+    machine = live()
+    machine.heartbeat.heard = True
+    machine.hurry(20)
+    assert machine.deadline() == 20
+    assert [type(action) for action in machine.tick(20)] == [SendHeartbeat]
+    machine.heartbeat.heard = True
+    assert machine.heartbeat.behind_seconds(20.1) == pytest.approx(0.1)
+    assert not any(isinstance(action, SendHeartbeat) for action in machine.tick(20.2)), "once"
+
+
 def test_a_probed_session_that_is_silent_is_given_up_within_seconds_and_kept() -> None:
     machine = live()
     machine.probe(True, 10)

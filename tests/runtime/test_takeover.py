@@ -54,6 +54,7 @@ def takeover(process: Process, siblings: Siblings) -> Takeover:
         settled=lambda: True,
         away=lambda: (),
         heard_since=lambda moment: True,
+        hurry=lambda: None,
         inherit=Inheritance(
             shards=[0],
             count=1,
