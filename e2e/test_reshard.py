@@ -46,10 +46,17 @@ def test_an_autoscaler_raises_the_count(scene: Scene) -> None:
     (autoscaler,) = example("hpa.yaml", scene.namespace)
     scene.kubectl.apply(autoscaler)
     assert_handed_over(scene, generation=2, shards=autoscaler["spec"]["minReplicas"], identifies=4 + 8)
-    status = (scene.kubectl.get("hpa", GATEWAY) or {})["status"]
+    status = wait_until(  # it looks every 15 s
+        "the autoscaler to see the new count",
+        lambda: (
+            found
+            if (found := (scene.kubectl.get("hpa", GATEWAY) or {}).get("status", {})).get("currentReplicas") == 8
+            else None
+        ),
+        seconds=60,
+    )
     able = {condition["type"]: condition["status"] for condition in status["conditions"]}
     assert able["AbleToScale"] == "True", status
-    assert status["currentReplicas"] == 8
 
 
 def test_a_new_request_id_reshards_to_the_same_count(scene: Scene) -> None:
