@@ -39,12 +39,12 @@ MOMENTS: Final[Mapping[str, Moment]] = {
 
 
 async def _an_old_pod_is_killed(system: System) -> None:
-    if pods := system.pods(1):
+    if pods := [pod for pod in system.pods(1) if pod.life is not None]:
         system.chance.choice(pods).kill()
 
 
 async def _a_new_pod_is_killed(system: System) -> None:
-    if pods := system.pods(2):
+    if pods := [pod for pod in system.pods(2) if pod.life is not None]:
         system.chance.choice(pods).kill()
 
 
