@@ -247,6 +247,12 @@ class _Part(NamedTuple):
         placed = [event for event in self.received if event.subject is None]
         start = self._start(placed) if exact and known else None
         least, most = self._bounds(placed)
+        common = self._common(placed) if first else None
+        stragglers: list[Deliver] = []
+        if common is not None:
+            # All from there on was brought, whenever it came; but for what Discord gave the sides in another order.
+            stragglers = [each for each in self._either(placed[common:most]) if each.event.unique]
+            least, most = min(least, common), common
         if start is None:
             found = self._by_keys(placed[:most], known=known)
         elif ends := self._ends(placed, max(start, least), max(start, most)) if first else []:
@@ -254,6 +260,7 @@ class _Part(NamedTuple):
             found = sure + self._either(placed[ends[0] : ends[-1]])
         else:
             found = self._either(placed[start:most])
+        found += stragglers
         found = [each for each in found if not (each.event.unique and each.event.key in self.ids)]
         return found + self._latest(known)
 
@@ -270,10 +277,13 @@ class _Part(NamedTuple):
         count = len(placed)
         least = next((index for index, event in enumerate(placed) if event.arrival >= early), count)
         most = next((index for index, event in enumerate(placed) if event.arrival > late), count)
-        # From a session that was stalled, what is older comes later; but what the new one has, too, is not older.
+        return least, max(least, most)
+
+    def _common(self, placed: Sequence[Held]) -> int | None:
+        """Where the first of the *placed* events is that was brought without doubt; what is before it came before, also
+        where a stalled session got it late."""
         brought = {event.key for event in self.brought if event.unique}
-        common = next((index for index, event in enumerate(placed) if event.key in brought), 0)
-        return least, max(least, most, common)
+        return next((index for index, event in enumerate(placed) if event.key in brought), None)
 
     def _ends(self, placed: Sequence[Held], least: int, most: int) -> list[int]:
         """Where, from *least* to *most*, what was brought may begin."""

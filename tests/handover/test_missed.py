@@ -277,3 +277,12 @@ def test_an_old_call_is_not_the_new_session_s() -> None:
         shard=0, count=1, session="old", sequence=1, name="VOICE_SERVER_UPDATE", payload=payload, arrival=BEGAN - 2000
     )
     assert not waiting().make_good(0, [one], exact=True).deliver
+
+
+def test_what_comes_after_something_that_was_brought_was_brought_as_well() -> None:
+    missed = waiting()
+    deliver(missed, [event(12, "second", 2, BEGAN + 200), event(0, "second", 3, BEGAN + 300)])
+    missed.exact = False
+    old = [event(0, "old", 1, BEGAN - 3000), event(12, "old", 2, BEGAN + 210), event(0, "old", 3, BEGAN + 310)]
+    out = missed.make_good(0, old, exact=True).deliver
+    assert [(each.event.session, each.event.sequence) for each in out] == [("old", 1), ("second", 2), ("second", 3)]

@@ -101,7 +101,7 @@ def test_a_pod_replaced_before_it_had_all_copies_of_what_the_old_generation_deli
         system.patch_count(16)
         await until_committed(system)
         system.discord.fault("invalidate", resumable=True)
-        await system.until("all is handed over", lambda: system.handed_over(2), within=60)
+        await system.until_record(lambda record: record.retired == 1, within=60)
         before = set(system.pods(2))
         for pod in before:
             system.store.delete(POD, "default", pod.name)
