@@ -38,10 +38,10 @@ delays differ by less, and so do the pods' clocks or they are of no use."""
 MOST_DELIVERED: Final = 200_000
 """Keys of delivered events that are remembered."""
 
-PRESENCE: Final = "PRESENCE_UPDATE"
-
 MOST_HELD: Final = 100_000
 """Events that are held back for what was missed."""
+
+PRESENCE: Final = "PRESENCE_UPDATE"
 
 
 class Lost(NamedTuple):
@@ -51,7 +51,7 @@ class Lost(NamedTuple):
     events: int
 
 
-class _Session:
+class Begun:
     """The session that a shard has since the seal, or shortly before."""
 
     def __init__(self, session: str, began: int, ready: bytes) -> None:
@@ -77,7 +77,8 @@ class Missed:
         """Keys of delivered events that have an id."""
         self._count = 0
         self._over = False
-        self._sessions: dict[int, _Session] = {}
+        self.sessions: dict[int, Begun] = {}
+        """By shard, of those that began while this was there."""
         self._held: dict[int, list[Deliver]] = {}
         self._held_sessions: dict[int, set[str]] = {}
         """By shard, the sessions whose events are held. What still comes of earlier ones precedes what was missed."""
@@ -95,15 +96,6 @@ class Missed:
         """Shards whose events are held back."""
         return list(self._held)
 
-    @property
-    def began(self) -> dict[int, int]:
-        """By shard, when its session began, of those that began while this was there."""
-        return {shard: session.began for shard, session in self._sessions.items()}
-
-    def session(self, shard: int) -> str:
-        """The session that *shard* waits with."""
-        return self._sessions[shard].id
-
     def lost(self, shard: int, cause: str, events: int) -> None:
         """The session of *shard* is lost, with what it had not been sent yet; that can be asked for."""
         before = self._lost.get(shard)
@@ -115,16 +107,16 @@ class Missed:
 
     def begins(self, shard: int, session: str, ready: bytes, now: int) -> None:
         """*shard* has a new *session*, which came with *ready*."""
-        self._sessions[shard] = _Session(session, now, ready)
+        self.sessions[shard] = Begun(session, now, ready)
 
     def hold(self, shard: int) -> None:
         """Hold the events of the session of *shard* back until what it missed is known."""
         self._held.setdefault(shard, [])
-        self._held_sessions.setdefault(shard, set()).add(self._sessions[shard].id)
+        self._held_sessions.setdefault(shard, set()).add(self.sessions[shard].id)
 
     def look_at(self, shard: int, session: str, sequence: int, name: str, payload: bytes) -> None:
         """Every dispatch of *shard*, in order, before the cutover decides on it."""
-        begun = self._sessions.get(shard)
+        begun = self.sessions.get(shard)
         if begun is not None:
             begun.look_at(session, sequence, name, payload)
 
@@ -154,9 +146,8 @@ class Missed:
         step = Step()
         for deliver in found:
             self._deliver(deliver, step.deliver)
-        for deliver in found:
             self._copies[deliver.event.place, deliver.event.key] += 1
-        self._copies_until = self._sessions[shard].began + LATE_COPIES_MILLISECONDS
+        self._copies_until = self.sessions[shard].began + LATE_COPIES_MILLISECONDS
         for deliver in held:
             self._recognise(deliver, step.deliver, step.skip)
         return step
@@ -193,9 +184,7 @@ class Missed:
             return
         if deliver.event.unique:
             self._ids.add(deliver.event.key)
-        if (
-            deliver.maybe_duplicate
-        ):  # it may be a copy of what came before the seal, and then is none of what came after
+        if deliver.maybe_duplicate:  # perhaps of what came before the seal, and then it is none of what came after
             return
         self._count += 1
         if self._count > MOST_DELIVERED:
@@ -214,7 +203,7 @@ class Missed:
             order[event.session, event.sequence] = len(order)
             streams.setdefault(event.place, []).append(event)
         brought: dict[Place, list[Held]] = {}
-        session = self._sessions[shard]
+        session = self.sessions[shard]
         for event, _ in self._held[shard]:
             if (event.session, event.sequence) not in session.own:
                 brought.setdefault(event.place, []).append(event)
@@ -254,7 +243,7 @@ class _Part(NamedTuple):
             stragglers = [each for each in self._either(placed[common:most]) if each.event.unique]
             least, most = min(least, common), common
         if start is None:
-            found = self._by_keys(placed[:most], known=known)
+            found = [Deliver(event, marked or not known) for event, marked in self._either(placed[:most])]
         elif ends := self._ends(placed, max(start, least), max(start, most)) if first else []:
             sure = [Deliver(event, False) for event in placed[start : ends[0]]]
             found = sure + self._either(placed[ends[0] : ends[-1]])
@@ -300,10 +289,6 @@ class _Part(NamedTuple):
         """Of *events* that may have been brought: those with an id that were not, and all others, marked."""
         brought = {event.key for event in self.brought}
         return [Deliver(event, not event.unique) for event in events if not (event.unique and event.key in brought)]
-
-    def _by_keys(self, events: Iterable[Held], *, known: bool) -> list[Deliver]:
-        """As :meth:`_either`, of events that may have been delivered; *known*: one with an id would be known."""
-        return [Deliver(event, marked or not known) for event, marked in self._either(events)]
 
     def _latest(self, known: bool) -> list[Deliver]:
         """States of which only the latest counts: the last of each subject, where nothing says the same or more."""

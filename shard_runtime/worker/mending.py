@@ -129,8 +129,8 @@ class Mending:
         """
         self._sealed.add(pod)
         self.missed.exact &= seen
-        for shard, began in self.missed.began.items():
-            if began > at - NEAR_MILLISECONDS and pod in self._pods_of(shard):
+        for shard, session in self.missed.sessions.items():
+            if session.began > at - NEAR_MILLISECONDS and pod in self._pods_of(shard):
                 self._hold(shard)
 
     def sealed_before(self, pod: int) -> None:
@@ -178,9 +178,9 @@ class Mending:
 
     def _write(self) -> None:
         """Before the new session is on disk, so that a restart does not go on with it as if nothing were missing."""
-        began = self.missed.began
-        waiting = {*self.missed.waiting, *(shard for shard in self._asked if shard in began)}
-        sessions = {shard: (self.missed.session(shard), began[shard]) for shard in sorted(waiting)}
+        waiting = sorted({*self.missed.waiting, *self._asked})
+        begun = self.missed.sessions
+        sessions = {shard: (begun[shard].id, begun[shard].began) for shard in waiting}
         try:
             self._disk.write_soon(self._path, contract.encode(_Waiting(generation=self._generation, sessions=sessions)))
         except OSError as error:
@@ -202,13 +202,13 @@ class Mending:
     async def _make_good(self, shard: int) -> None:
         try:
             while shard in self.missed.waiting:
-                began = self.missed.began[shard]
+                began = self.missed.sessions[shard].began
                 await self._until(began + WAIT_MILLISECONDS)
                 while not self._flows(shard):  # what was missed comes after what the old side still has to deliver
                     await self._clock.sleep(AGAIN_SECONDS)
                 pods = [pod for pod in self._pods_of(shard) if pod in self._sealed]
                 answers = await asyncio.gather(*(self._ask(pod, shard, began) for pod in pods))
-                if self.missed.began[shard] == began and shard in self.missed.waiting:
+                if self.missed.sessions[shard].began == began and shard in self.missed.waiting:
                     await self._deliver(shard, answers)
         finally:
             self._asked.discard(shard)

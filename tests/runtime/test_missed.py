@@ -8,14 +8,8 @@ from collections import Counter
 import pytest
 from runtime.in_process import PodInOneProcess
 from runtime.stage import record
-from runtime.town import GUILDS, Town, all_ready, make_town
+from runtime.town import GUILDS, Town, all_ready, handed_over, make_town
 from virtual.world import World, run_world
-
-
-def complete(pod: PodInOneProcess) -> bool:
-    assert pod.pod is not None
-    handover = pod.pod.last_status().handover
-    return handover is not None and handover.complete
 
 
 async def hand_over(world: World, town: Town, *, workers: int) -> tuple[PodInOneProcess, PodInOneProcess]:
@@ -29,6 +23,22 @@ async def hand_over(world: World, town: Town, *, workers: int) -> tuple[PodInOne
     await world.until(lambda: all_ready(new), within=30)
     await town.talk(13)
     return old, new
+
+
+async def until_alone(
+    world: World, town: Town, new: PodInOneProcess, old: PodInOneProcess, talking: asyncio.Task[None]
+) -> None:
+    """The load is over, the old generation is gone, and nothing was lost."""
+    await talking
+    await world.until(lambda: handed_over(new), within=60)
+    await old.stop()
+    await asyncio.sleep(5)
+    assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+
+
+def end_a_session(town: Town) -> None:
+    """One of the new side's."""
+    town.discord.end(next(session for session in town.discord.sessions.values() if session.shard == (0, 2)))
 
 
 def in_order(town: Town) -> bool:
@@ -46,20 +56,19 @@ def test_a_session_that_is_ended_around_the_seal_costs_nothing(after: float, wor
     async def story(world: World) -> None:
         town = make_town(world)
         old, new = await hand_over(world, town, workers=workers)
-        lost = next(session for session in town.discord.sessions.values() if session.shard == (0, 2))
         assert new.pod is not None
         talking = asyncio.create_task(town.talk(30))
         if after < 0:
-            town.discord.end(lost)
+            end_a_session(town)
             await asyncio.sleep(-after)
         await new.pod.adopt_record(record(3, active=2))
         if after > 0:
             await asyncio.sleep(after)
-            town.discord.end(lost)
+            end_a_session(town)
             await asyncio.sleep(0.5)
-            assert not complete(new) or after > 1, "the old generation is needed"
+            assert not handed_over(new) or after > 1, "the old generation is needed"
         await talking
-        await world.until(lambda: complete(new), within=60)
+        await world.until(lambda: handed_over(new), within=60)
         await old.stop()
         await town.talk(2)
         await asyncio.sleep(5)
@@ -85,12 +94,7 @@ def test_a_pod_that_lost_its_disk_after_the_seal_marks_what_it_may_have_delivere
         world.disk(new.machine).wipe()
         new.uid = "another"
         await new.start().adopt_record(record(3, active=2))
-        await talking
-        await world.until(lambda: complete(new), within=60)
-        await old.stop()
-        await asyncio.sleep(5)
-
-        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        await until_alone(world, town, new, old, talking)
         copies = [number for number, count in Counter(town.bot.numbers).items() if count > 1]
         assert set(copies) <= town.bot.marked, "nothing comes twice unmarked"
 
@@ -112,12 +116,7 @@ def test_a_pod_that_is_killed_while_it_waits_for_what_it_missed_asks_again(after
         await asyncio.sleep(after)
         new.kill()
         new.start()
-        await talking
-        await world.until(lambda: complete(new), within=60)
-        await old.stop()
-        await asyncio.sleep(5)
-
-        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        await until_alone(world, town, new, old, talking)
         copies = [number for number, count in Counter(town.bot.numbers).items() if count > 1]
         assert set(copies) <= town.bot.marked | set(town.bot.again), "nothing comes twice unmarked"
 
@@ -138,12 +137,7 @@ def test_what_was_missed_comes_after_what_the_old_side_still_owes() -> None:
         end_a_session(town)
         await asyncio.sleep(9)
         town.bot.up = True
-        await talking
-        await world.until(lambda: complete(new), within=60)
-        await old.stop()
-        await asyncio.sleep(5)
-
-        assert set(town.bot.numbers) == set(range(town.sent)), "nothing is lost"
+        await until_alone(world, town, new, old, talking)
         assert in_order(town)
         assert len(town.bot.numbers) == town.sent, "nothing comes twice"
 
@@ -163,12 +157,7 @@ def test_what_nobody_can_say_is_a_gap() -> None:
         old.kill()
         old.start()
         await talking
-        await world.until(lambda: complete(new), within=60)
+        await world.until(lambda: handed_over(new), within=60)
         assert new.pod.last_status().counters["lostSessions"] == 1
 
     run_world(story, seed=1)
-
-
-def end_a_session(town: Town) -> None:
-    """One of the new side's."""
-    town.discord.end(next(session for session in town.discord.sessions.values() if session.shard == (0, 2)))

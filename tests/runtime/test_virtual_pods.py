@@ -5,16 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from runtime.in_process import PodInOneProcess
 from runtime.stage import record
-from runtime.town import GUILDS, all_ready, make_town
+from runtime.town import GUILDS, all_ready, handed_over, make_town
 from virtual.world import World, run_world
-
-
-def complete(pod: PodInOneProcess) -> bool:
-    assert pod.pod is not None
-    handover = pod.pod.last_status().handover
-    return handover is not None and handover.complete
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -58,7 +51,7 @@ def test_a_handover_loses_nothing_whoever_is_killed(kill: str, seed: int) -> Non
             victim.start()
         await asyncio.sleep(3)
         town.bot.up = True
-        await world.until(lambda: complete(new), within=60)
+        await world.until(lambda: handed_over(new), within=60)
         await talking
         await old.stop()
         if kill == "new when the old is gone":

@@ -104,3 +104,10 @@ def all_ready(pod: PodInOneProcess) -> bool:
     assert pod.pod is not None
     states = [shard.state for shard in pod.pod.last_status().shards]
     return all(state is contract.ShardState.READY for state in states)
+
+
+def handed_over(pod: PodInOneProcess) -> bool:
+    """Whether the pod has nothing to take over any more."""
+    assert pod.pod is not None
+    handover = pod.pod.last_status().handover
+    return handover is not None and handover.complete
