@@ -28,7 +28,6 @@ from typing import Final, NamedTuple
 from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS
 from shard_runtime.handover.holding import Held
 from shard_runtime.handover.keys import Place
-from shard_runtime.handover.snapshots import StartupSnapshots
 from shard_runtime.handover.steps import Deliver, Step
 
 NEAR_MILLISECONDS: Final = 1000
@@ -54,16 +53,11 @@ class Lost(NamedTuple):
 class Begun:
     """The session that a shard has since the seal, or shortly before."""
 
-    def __init__(self, session: str, began: int, ready: bytes) -> None:
+    def __init__(self, session: str, began: int) -> None:
         self.id = session
         self.began = began
-        self._snapshots = StartupSnapshots(ready)
         self.own: set[tuple[str, int]] = set()
         """Startup snapshots, which no other session has."""
-
-    def look_at(self, session: str, sequence: int, name: str, payload: bytes) -> None:
-        if self._snapshots.is_startup_snapshot(name, payload):
-            self.own.add((session, sequence))
 
 
 class Missed:
@@ -105,20 +99,20 @@ class Missed:
         """The loss that *shard* had, if it had one: it is made good, or given up."""
         return self._lost.pop(shard, None)
 
-    def begins(self, shard: int, session: str, ready: bytes, now: int) -> None:
-        """*shard* has a new *session*, which came with *ready*."""
-        self.sessions[shard] = Begun(session, now, ready)
+    def begins(self, shard: int, session: str, now: int) -> None:
+        """*shard* has a new *session*."""
+        self.sessions[shard] = Begun(session, now)
 
     def hold(self, shard: int) -> None:
         """Hold the events of the session of *shard* back until what it missed is known."""
         self._held.setdefault(shard, [])
         self._held_sessions.setdefault(shard, set()).add(self.sessions[shard].id)
 
-    def look_at(self, shard: int, session: str, sequence: int, name: str, payload: bytes) -> None:
-        """Every dispatch of *shard*, in order, before the cutover decides on it."""
+    def own(self, shard: int, session: str, sequence: int) -> None:
+        """That dispatch of *shard* is a startup snapshot. To be called before the cutover decides on it."""
         begun = self.sessions.get(shard)
         if begun is not None:
-            begun.look_at(session, sequence, name, payload)
+            begun.own.add((session, sequence))
 
     # --- Events -------------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,8 @@ class Flow:
         self._received: Received | None = None
         self._mending: Mending | None = None
         self._snapshots: dict[str, StartupSnapshots] = {}
+        self._unannounced: set[str] = set()
+        """Sessions that began before they were needed: neither their READY nor their snapshots are forwarded."""
         self._resuming: Callable[[int], bool] = lambda shard: False
         self._remember: Callable[[Mapping[int, Sequence[Placed]]], None] = lambda found: None
         self.own_user = own_user
@@ -110,6 +112,7 @@ class Flow:
         self._cutover = None
         self._mending = None
         self._snapshots.clear()
+        self._unannounced.clear()
         self._choose()
 
     def record(self, window: Window | None) -> None:
@@ -203,10 +206,11 @@ class Flow:
 
     def _offer(self, shard: int, session_id: str, sequence: int, name: str, payload: bytes) -> None:
         assert self._cutover is not None and self._mending is not None
-        self._mending.missed.look_at(shard, session_id, sequence, name, payload)
         if self._is_startup_snapshot(session_id, name, payload):
-            self._delivery.skip(session_id, sequence)
-            return
+            if session_id in self._unannounced:
+                self._delivery.skip(session_id, sequence)
+                return
+            self._mending.missed.own(shard, session_id, sequence)
         event = held(
             shard=shard,
             count=self._count,
@@ -272,12 +276,13 @@ class Flow:
         if self._cutover is not None and self._mending is not None:
             now = self._clock.unix_milliseconds()
             self._cutover.begins(shard, now)
-            self._mending.begins(shard, session_id, payload, now)
+            self._mending.begins(shard, session_id, now)
+            self._snapshots[session_id] = StartupSnapshots(payload)
         if self.active:
             self._delivery.accept(shard, session_id, sequence, "READY", payload)
         else:
             self._delivery.skip(session_id, sequence)
-            self._snapshots[session_id] = StartupSnapshots(payload)
+            self._unannounced.add(session_id)
 
     def session_resumed(self, shard: int, session_id: str) -> None:
         return  # the shard itself knows when it is being sent what it missed
@@ -285,6 +290,7 @@ class Flow:
     def session_lost(self, shard: int, session_id: str, sequence: int, cause: str) -> None:
         self._sessions_changed()
         self._snapshots.pop(session_id, None)
+        self._unannounced.discard(session_id)
         received = self.received.pop(session_id, 0)
         if self._fence is not None:
             if self._received is not None:

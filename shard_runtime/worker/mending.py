@@ -116,9 +116,9 @@ class Mending:
             self._log.error("Shard %d cannot wait any longer for what it missed: too much has come since.", shard)
             self._note_lost(shard)
 
-    def begins(self, shard: int, session: str, ready: bytes, now: int) -> None:
-        """*shard* has a new *session*, which came with *ready*."""
-        self.missed.begins(shard, session, ready, now)
+    def begins(self, shard: int, session: str, now: int) -> None:
+        """*shard* has a new *session*."""
+        self.missed.begins(shard, session, now)
         if not self._sealed.isdisjoint(self._pods_of(shard)):
             self._hold(shard)
 
@@ -151,7 +151,7 @@ class Mending:
         for shard, (session, began) in waiting.sessions.items():
             if saved.get(shard) == session:
                 self.missed.exact = False
-                self.missed.begins(shard, session, b"", began)
+                self.missed.begins(shard, session, began)
                 self._hold(shard)
 
     def nobody_left(self) -> None:

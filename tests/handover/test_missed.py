@@ -17,8 +17,6 @@ from shard_runtime.handover.steps import Deliver, Step
 
 GUILD = 1 << 22
 BEGAN = 100_000
-_D = {"session_id": "new", "resume_gateway_url": "wss://x", "guilds": [{"id": str(GUILD), "unavailable": True}]}
-READY = json.dumps({"op": 0, "t": "READY", "s": 1, "d": _D}).encode()
 
 
 def event(what: int, session: str, sequence: int, arrival: int) -> Held:
@@ -33,7 +31,6 @@ def deliver(missed: Missed, events: Sequence[Held]) -> list[Deliver]:
     """What is left of *events* after they passed."""
     step = Step()
     for one in events:
-        missed.look_at(0, one.session, one.sequence, one.name, one.payload)
         step.deliver.append(Deliver(one, False))
     missed.pass_on(step)
     return step.deliver
@@ -82,7 +79,7 @@ def test_nothing_is_lost_and_doubles_are_marked(
     second = [event(what, "second", 2 + index, at_new[index]) for index, (what, _) in enumerate(stream)][begins:]
     missed = Missed()
     out = deliver(missed, first)
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     assert deliver(missed, second[: brought - begins]) == []
     out += missed.make_good(0, old, exact=True).deliver
@@ -117,7 +114,7 @@ def test_where_the_sides_got_another_order_nothing_is_lost(
     second = [event(what, "second", 2 + index, at_new[index]) for index, (what, _) in enumerate(stream)][begins:]
     missed = Missed()
     out = deliver(missed, first)
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     deliver(missed, second[: brought - begins])
     out += missed.make_good(0, old, exact=True).deliver
@@ -129,7 +126,7 @@ def test_where_the_sides_got_another_order_nothing_is_lost(
 def test_after_a_restart_everything_is_marked() -> None:
     missed = Missed()
     missed.exact = False
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     old = [event(what, "old", what, BEGAN - 5000 + what) for what in range(4, 8)]
     found = missed.make_good(0, old, exact=True).deliver
@@ -138,12 +135,13 @@ def test_after_a_restart_everything_is_marked() -> None:
 
 def test_startup_snapshots_are_no_part_of_the_stream() -> None:
     missed = Missed()
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     payload = json.dumps({"op": 0, "t": "GUILD_CREATE", "s": 2, "d": {"id": str(GUILD), "unavailable": False}}).encode()
     snapshot = held(
         shard=0, count=1, session="second", sequence=2, name="GUILD_CREATE", payload=payload, arrival=BEGAN + 1
     )
+    missed.own(0, snapshot.session, snapshot.sequence)
     deliver(missed, [snapshot, event(7, "second", 3, BEGAN + 20)])
     old = [event(0, "old", 1, BEGAN - 300), event(7, "old", 2, BEGAN + 10)]
     out = missed.make_good(0, old, exact=True).deliver
@@ -156,10 +154,10 @@ def test_startup_snapshots_are_no_part_of_the_stream() -> None:
 
 def test_a_session_that_is_lost_again_is_made_good_as_well() -> None:
     missed = Missed()
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     deliver(missed, [event(10, "second", 2, BEGAN + 10)])
-    missed.begins(0, "third", READY, BEGAN + 5000)
+    missed.begins(0, "third", BEGAN + 5000)
     missed.hold(0)
     deliver(missed, [event(12, "third", 2, BEGAN + 5010)])
     old = [event(what, "old", what, BEGAN - 10 + (what - 9) * 1700) for what in (9, 10, 11)]
@@ -184,7 +182,7 @@ def test_a_state_is_given_once_and_only_the_latest() -> None:
 
     for brings, expected in ((False, ["idle"]), (True, ["online"])):
         missed = Missed()
-        missed.begins(0, "second", READY, BEGAN)
+        missed.begins(0, "second", BEGAN)
         missed.hold(0)
         if brings:
             deliver(missed, [presence("online", "second", 2, BEGAN + 30)])
@@ -195,7 +193,7 @@ def test_a_state_is_given_once_and_only_the_latest() -> None:
 
 def test_what_is_held_is_bounded() -> None:
     missed = Missed()
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     one = event(5, "second", 2, BEGAN)
     step = Step()
@@ -240,7 +238,7 @@ def test_received_events_are_bounded_and_it_is_said() -> None:
 
 def waiting() -> Missed:
     missed = Missed()
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     return missed
 
@@ -259,7 +257,7 @@ def test_what_was_delivered_marked_is_not_delivered_again() -> None:
     step = Step()
     step.deliver = [Deliver(event(10, "first", 2, BEGAN - 5000), True)]
     missed.pass_on(step)
-    missed.begins(0, "second", READY, BEGAN)
+    missed.begins(0, "second", BEGAN)
     missed.hold(0)
     assert not missed.make_good(0, [event(10, "old", 1, BEGAN - 5000)], exact=True).deliver
 
