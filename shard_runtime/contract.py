@@ -279,6 +279,10 @@ class PermitResult(Wire, frozen=True, kw_only=True):
     outcome: PermitOutcome
     sent_milliseconds_ago: int | None = None
     """How long ago the IDENTIFY was sent; absent when it was not."""
+    arrived_milliseconds_ago: int | None = None
+    """How long ago Discord is known to have had it; it may have had it earlier."""
+    under_way: bool = False
+    """It was sent, and nothing shows that Discord has had it: it may get there later than this."""
 
 
 class Problem(Wire, frozen=True, kw_only=True):

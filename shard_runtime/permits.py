@@ -2,7 +2,7 @@
 
 Starting a session is rationed by Discord and overrunning the ration resets the bot's token, so a shard without a permit
 waits, however long the operator is away. The other way round a lost report costs little: the gate counts a permit that
-was never reported as spent after 30 s.
+was never reported as spent after a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shard_runtime.backoff import Backoff
 from shard_runtime.ports import Chance, Clock, Network, NetworkError, Response
 
 REQUEST_SECONDS: Final = 5.0
-REPORT_SECONDS: Final = 30.0
+REPORT_SECONDS: Final = 60.0
 """The gate counts an unreported permit as spent after this time; later reports change nothing."""
 LONGEST_WAIT_SECONDS: Final = 60.0
 """A wait that the gate names is cut to this, so that a pod learns of a better one."""
@@ -97,7 +97,7 @@ class PermitClient:
         return f"{self._clock.unix_milliseconds()}-{self._wishes}"
 
     async def report(self, permit: contract.Permit, result: contract.PermitResult) -> None:
-        """Tell the gate what became of *permit*; goes on in the background and is given up after 30 s."""
+        """Tell the gate what became of *permit*; goes on in the background and is given up after a minute."""
         task = asyncio.create_task(self._deliver(permit, result), name=f"permit-report-{permit.id}")
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
@@ -116,10 +116,7 @@ class PermitClient:
         backoff = Backoff(first=0.25, cap=5.0, chance=self._chance)
         while True:
             elapsed = self._clock.monotonic() - began
-            current = result
-            if result.sent_milliseconds_ago is not None:
-                ago = result.sent_milliseconds_ago + round(elapsed * 1000)
-                current = msgspec.structs.replace(result, sent_milliseconds_ago=ago)
+            current = _later(result, round(elapsed * 1000))
             try:
                 response = await self._post(f"/v1/permits/{permit.id}/result", contract.encode(current))
                 if response.status < 300:
@@ -147,6 +144,16 @@ class PermitClient:
             self._log.info("The operator's identify gate answers again.")
         else:
             self._log.warning("%s Identifies wait.", problem)
+
+
+def _later(result: contract.PermitResult, milliseconds: int) -> contract.PermitResult:
+    """*result*, told *milliseconds* after it was."""
+    sent, arrived = result.sent_milliseconds_ago, result.arrived_milliseconds_ago
+    return msgspec.structs.replace(
+        result,
+        sent_milliseconds_ago=None if sent is None else sent + milliseconds,
+        arrived_milliseconds_ago=None if arrived is None else arrived + milliseconds,
+    )
 
 
 class _RefusedError(Exception):

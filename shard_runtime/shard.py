@@ -119,6 +119,7 @@ class Shard:
             token=token,
             connection=lambda: self._connection,
             identifying=lambda: self._machine.phase is Phase.IDENTIFYING,
+            identified=lambda: self._do(self._machine.identify_sent(self._clock.monotonic())),
             failed=self.failed,
             meter=self._meter,
             log=log,
@@ -266,9 +267,8 @@ class Shard:
                     self._left = connection
             case act.NeedPermit():
                 self._permission.ask()
-            case act.PermitSettled(outcome, sent_at):
-                ago = int((self._clock.monotonic() - sent_at) * 1000)
-                self._permission.settle(contract.PermitResult(outcome=outcome, sent_milliseconds_ago=ago))
+            case act.PermitSettled(outcome, sent_at, arrived_at):
+                self._settle_permit(outcome, sent_at, arrived_at)
             case act.Opened(ready):
                 self._opened(ready, payload)
             case act.Replayed(ready):
@@ -294,6 +294,16 @@ class Shard:
         self._guilds = Guilds.after_ready(ready.guilds, intents=self._options.intents, now=self._clock.monotonic())
         self._started_at = self._clock.unix_milliseconds()
         self._sink.session_started(self._id, ready.session_id, payload)
+
+    def _settle_permit(self, outcome: contract.PermitOutcome, sent_at: float, arrived_at: float | None) -> None:
+        now = self._clock.monotonic()
+        result = contract.PermitResult(
+            outcome=outcome,
+            sent_milliseconds_ago=int((now - sent_at) * 1000),
+            arrived_milliseconds_ago=None if arrived_at is None else int((now - arrived_at) * 1000),
+            under_way=arrived_at is None,
+        )
+        self._permission.settle(result)
 
     def _stopped(self) -> None:
         code = self._machine.close_code

@@ -22,18 +22,20 @@ class Voice:
         token: Callable[[], str],
         connection: Callable[[], Inbound | None],
         identifying: Callable[[], bool],
+        identified: Callable[[], None],
         failed: Callable[[Exception], None],
         meter: ShardMeter,
         log: Log,
         hooks: Hooks | None,
     ) -> None:
-        """*connection* is the one that there is now; *identifying* says whether it waits for its IDENTIFY; *failed* is
-        told what goes wrong in a hook's default."""
+        """*connection* is the one that there is now; *identifying* says whether it waits for its IDENTIFY; *identified* is
+        called when that was written, and *failed* is told what goes wrong in a hook's default."""
         self._id = shard
         self._options = options
         self._token = token
         self._connection = connection
         self._identifying = identifying
+        self._identified = identified
         self._meter = meter
         self._log = log
         self._hooked: HookedSession | None = None
@@ -84,6 +86,7 @@ class Voice:
                 self._meter.identifies += 1
                 self._log("identifying", shard=self._id)
                 connection.send(payload)
+                self._identified()
 
         self._hooked.identify(
             payloads.identify_fields(intents=options.intents, options=options.identify, compress=compress),
@@ -105,3 +108,4 @@ class Voice:
                 compress=options.compression == PAYLOAD,
             )
         )
+        self._identified()

@@ -43,6 +43,8 @@ class PermitSettled:
     outcome: PermitOutcome
     sent_at: float
     """When the IDENTIFY was sent, on the machine's clock."""
+    arrived_at: float | None
+    """When it was known that Discord had it; None while it may be under way."""
 
 
 @dataclass(frozen=True, slots=True)

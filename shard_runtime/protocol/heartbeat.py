@@ -38,6 +38,7 @@ class Heartbeat:
         "_looked_at",
         "_probing",
         "_sent_at",
+        "_unacknowledged",
         "due_at",
         "excused",
         "heard",
@@ -64,12 +65,15 @@ class Heartbeat:
         """Set by the driver with each frame; turned into a time when somebody looks."""
         self.excused = False
         """Set by the driver where silence is our own doing, since nobody reads."""
+        self._unacknowledged = 0
+        """Beats of this connection whose acknowledgement has not come; more, where one never does."""
         self.latency: float | None = None
         """Seconds from the last acknowledged beat to its acknowledgement."""
 
     def connected(self, now: float) -> None:
         self._last_frame_at = now
         self._asked_at = None
+        self._unacknowledged = 0
         self.heard = self.excused = False
 
     def greeted(self, interval: float, now: float) -> None:
@@ -118,11 +122,18 @@ class Heartbeat:
     def sent(self, now: float) -> None:
         self._listen(now)
         self._sent_at = now
+        self._unacknowledged += 1
         if self._asked_at is None:
             self._asked_at = now
         self.due_at = now + self._interval
 
+    @property
+    def unacknowledged(self) -> int:
+        """Acknowledgements that are to come until the one of the beat that was sent last."""
+        return self._unacknowledged
+
     def acknowledged(self, now: float) -> None:
+        self._unacknowledged = max(0, self._unacknowledged - 1)
         if self._sent_at is not None:
             self.latency = now - self._sent_at
 

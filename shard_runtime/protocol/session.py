@@ -9,10 +9,11 @@ CONNECTING, GREETING until HELLO, then RESUMING if a session is held, else WAITI
 LIVE. ``TRANSITIONS`` is the whole of that. Every way a connection can end leads back to IDLE, and ``ENDINGS`` says for
 each what becomes of the session, how long to pause and whether we close.
 
-IDENTIFY is rationed, RESUME is free. So an IDENTIFY needs a permit; once sent, READY is waited for as long as the
-connection lives (in an outage Discord may take minutes); and a held session is given up only when Discord says that it
-is gone (op 9 ``false``, 4003, 4007, 4009), or when several resumes that reached Discord have failed, over a longer time
-than a session can live.
+IDENTIFY is rationed, RESUME is free. So an IDENTIFY needs a permit, and the gate has to know when Discord got it, since
+the network may hold it up: a heartbeat goes right behind it, whose acknowledgement tells. Once it is sent, READY is
+waited for as long as the connection lives (in an outage Discord may take minutes); and a held session is given up only
+when Discord says that it is gone (op 9 ``false``, 4003, 4007, 4009), or when several resumes that reached Discord have
+failed, over a longer time than a session can live.
 
 A dispatch does not pass through the table: the driver takes it while ``receiving`` is true and moves ``sequence`` on
 after it has been handed over, so that what was not handed over is replayed by the next RESUME.
@@ -75,6 +76,11 @@ SESSION_DISPATCHES: Final = frozenset({"READY", "RESUMED"})
 """Dispatches that are the session's own and pass through :meth:`SessionMachine.control`."""
 
 
+PEER_IS_DONE: Final = frozenset({Input.CLOSED, Input.CLOSED_GONE, Input.INVALID})
+"""Ends after which nothing that we sent before has an effect any more: the other end has answered or is gone. Where we
+end a connection, what is under way may get there before the end does."""
+
+
 class SessionMachine:
     """State of one shard's session and of its current connection."""
 
@@ -110,6 +116,11 @@ class SessionMachine:
         """Whether dispatches belong to the held session."""
         self.retry_at = 0.0
         self.identified_at: float | None = None
+        """When the IDENTIFY was sent whose answer is waited for."""
+        self._arrived_at: float | None = None
+        """When something came that Discord sends only after it got that IDENTIFY."""
+        self._proof = 0
+        """Acknowledgements from now to the one that shows it; 0 where none will."""
         self.close_code: int | None = None
         self.identifies = 0
         self.resumes = 0
@@ -186,6 +197,7 @@ class SessionMachine:
         self.close_code = code
         after = after_close(code)
         if after is After.STOP:
+            self._identify_arrived(now)
             self._backoff.failed()
             actions = self._settle(PermitOutcome.TOKEN_REFUSED if code == TOKEN_REFUSED else PermitOutcome.REJECTED)
             self._disconnected(Input.REFUSED)
@@ -246,6 +258,10 @@ class SessionMachine:
                 return self._hello(read_hello(payload), now) if self.phase is Phase.GREETING else []
             case Opcode.HEARTBEAT_ACK:
                 self.heartbeat.acknowledged(now)
+                if self._proof:
+                    self._proof -= 1
+                    if not self._proof:
+                        self._identify_arrived(now)
         return []
 
     def _hello(self, interval: float, now: float) -> list[Action]:
@@ -270,6 +286,17 @@ class SessionMachine:
         self._timeout_at = now + READY_SECONDS
         return [SendIdentify()]
 
+    def identify_sent(self, now: float) -> list[Action]:
+        """The IDENTIFY was just written to the connection, and nothing after it."""
+        if self.phase is not Phase.IDENTIFYING:
+            return []
+        self.identified_at = now
+        if not self.budget.answers(now):
+            return []  # READY has to do
+        beat = self._beat(now)
+        self._proof = self.heartbeat.unacknowledged
+        return [beat]
+
     def _session_dispatch(self, envelope: Envelope, payload: bytes, now: float) -> list[Action]:
         sequence = envelope.s or 0
         if envelope.t == "READY" and self.phase is Phase.IDENTIFYING:
@@ -279,6 +306,7 @@ class SessionMachine:
             self.receiving = True
             self._on_main_url = False
             self._live(now)
+            self._identify_arrived(now)
             return [*self._settle(PermitOutcome.READY), Opened(ready=ready)]
         if not self.receiving or self.session_id is None or sequence <= self.sequence:
             return self._resumed(now) if envelope.t == "RESUMED" and self.phase is Phase.RESUMING else []
@@ -370,6 +398,8 @@ class SessionMachine:
             return []
         self._endings[by.name.lower()] += 1
         ending = ENDINGS[by]
+        if by in PEER_IS_DONE:
+            self._identify_arrived(now)
         actions = self._settle(PermitOutcome.REJECTED)
         if ending.close and self.phase not in (Phase.IDLE, Phase.CONNECTING):
             actions.append(Close(KEEP_SESSION))
@@ -395,7 +425,15 @@ class SessionMachine:
     def _settle(self, outcome: PermitOutcome) -> list[Action]:
         """What became of the IDENTIFY that is out, if one is."""
         sent, self.identified_at = self.identified_at, None
-        return [] if sent is None else [PermitSettled(outcome=outcome, sent_at=sent)]
+        arrived, self._arrived_at = self._arrived_at, None
+        self._proof = 0
+        return [] if sent is None else [PermitSettled(outcome=outcome, sent_at=sent, arrived_at=arrived)]
+
+    def _identify_arrived(self, now: float) -> None:
+        """The IDENTIFY that is out, if one is, is at Discord now at the latest, or will never be."""
+        self._proof = 0
+        if self.identified_at is not None and self._arrived_at is None:
+            self._arrived_at = now
 
     def _cause(self, by: Input) -> str:
         if by is Input.CLOSED_GONE:

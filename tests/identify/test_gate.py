@@ -109,7 +109,42 @@ def test_an_unused_permit_frees_its_bucket_at_once_and_costs_nothing() -> None:
     permit(made.request(AWAKE + 0.1, ask(1)))
 
 
-def test_a_permit_that_is_never_reported_is_over_after_thirty_seconds_and_spent() -> None:
+def test_a_bucket_waits_for_the_window_after_discord_had_a_frame_that_the_network_held_up() -> None:
+    made = gate()
+    given = permit(made.request(AWAKE, ask(0)))
+    held_up = PermitResult(outcome=PermitOutcome.READY, sent_milliseconds_ago=20_000, arrived_milliseconds_ago=1000)
+    made.result(AWAKE + 20, given.id, held_up, namespace="default", gateway="bot")
+    assert wait(made.request(AWAKE + 20, ask(1))) == pytest.approx(WINDOW_SECONDS - 1.0, abs=0.01)
+    permit(made.request(AWAKE + 19 + WINDOW_SECONDS, ask(1)))
+
+
+def test_a_frame_that_was_known_to_arrive_early_holds_nobody_up_for_a_late_ready() -> None:
+    made = gate()
+    given = permit(made.request(AWAKE, ask(0)))
+    prompt = PermitResult(outcome=PermitOutcome.READY, sent_milliseconds_ago=9000, arrived_milliseconds_ago=8900)
+    made.result(AWAKE + 9, given.id, prompt, namespace="default", gateway="bot")
+    permit(made.request(AWAKE + 9, ask(1)))
+
+
+def test_a_frame_that_may_be_under_way_holds_its_bucket_for_a_minute() -> None:
+    made = gate()
+    given = permit(made.request(AWAKE, ask(0)))
+    lost_sight = PermitResult(outcome=PermitOutcome.REJECTED, sent_milliseconds_ago=20_000, under_way=True)
+    made.result(AWAKE + 20, given.id, lost_sight, namespace="default", gateway="bot")
+    wait(made.request(AWAKE + UNREPORTED_SECONDS - 0.1, ask(1)))
+    permit(made.request(AWAKE + UNREPORTED_SECONDS + 0.1, ask(1)))
+
+
+def test_a_report_that_comes_after_the_pod_has_asked_again_still_counts() -> None:
+    made = gate()
+    given = permit(made.request(AWAKE, ask(0, wish="one")))
+    wait(made.request(AWAKE + 20, ask(0, wish="two")))
+    lost_sight = PermitResult(outcome=PermitOutcome.REJECTED, sent_milliseconds_ago=20_000, under_way=True)
+    made.result(AWAKE + 20.5, given.id, lost_sight, namespace="default", gateway="bot")
+    wait(made.request(AWAKE + UNREPORTED_SECONDS - 0.1, ask(0, wish="two", attempt=1)))
+
+
+def test_a_permit_that_is_never_reported_is_over_after_a_minute_and_spent() -> None:
     made = gate(remaining=10)
     permit(made.request(AWAKE, ask(0)))
     wait(made.request(AWAKE + UNREPORTED_SECONDS - 0.1, ask(1)))
@@ -120,15 +155,16 @@ def test_a_permit_that_is_never_reported_is_over_after_thirty_seconds_and_spent(
 def test_a_late_report_changes_nothing() -> None:
     made = gate()
     given = permit(made.request(AWAKE, ask(0)))
-    made.request(AWAKE + 40, ask(1))
-    assert report(made, AWAKE + 41, given, PermitOutcome.READY)
-    assert made.remaining(AWAKE + 41, "app") == 998
+    made.request(AWAKE + UNREPORTED_SECONDS + 10, ask(1))
+    assert report(made, AWAKE + UNREPORTED_SECONDS + 11, given, PermitOutcome.READY)
+    assert made.remaining(AWAKE + UNREPORTED_SECONDS + 11, "app") == 998
 
 
 def test_a_pod_that_asks_again_is_done_with_its_lost_permit_but_not_its_successor() -> None:
     made = gate()
     permit(made.request(AWAKE, ask(0, pod="p")))
-    # The permit's answer was lost; it may have been used until its life's end.
+    # The permit's answer was lost; it may have been used until its life's end, and have got there until now.
+    assert wait(made.request(AWAKE + 1, ask(0, pod="p"))) == pytest.approx(2 + WINDOW_SECONDS - 1, abs=0.01)
     assert wait(made.request(AWAKE + 5, ask(0, pod="p"))) == pytest.approx(2 + WINDOW_SECONDS - 5, abs=0.01)
     permit(made.request(AWAKE + 2 + WINDOW_SECONDS, ask(0, pod="p")))
     # Another incarnation says nothing about what the first one does.
@@ -188,7 +224,7 @@ def test_permits_that_never_arrived_cost_a_shard_nothing_of_its_hour() -> None:
         last = permit(made.request(AWAKE + 5 * attempt, ask(wish="one", attempt=attempt)))
     assert made.remaining(AWAKE + 46, "app") == 999, "the last one may still be used"
     report(made, AWAKE + 46, last, PermitOutcome.READY)
-    permit(made.request(AWAKE + 60, ask(wish="two", attempt=1)))
+    report(made, AWAKE + 60, permit(made.request(AWAKE + 60, ask(wish="two", attempt=1))), PermitOutcome.REJECTED)
     permit(made.request(AWAKE + 70, ask(wish="three", attempt=1)))
     assert wait(made.request(AWAKE + 80, ask(wish="four", attempt=1))) > 0, "three starts within the hour"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -297,7 +298,65 @@ def test_the_identify_is_reported_with_the_moment_it_was_sent() -> None:
     hello = payload(10, {"heartbeat_interval": 40000})
     machine.control(read_envelope(hello), hello, 1)
     machine.permitted(5)
-    assert machine.closed(4004, 7) == [PermitSettled(outcome=PermitOutcome.TOKEN_REFUSED, sent_at=5), Stopped()]
+    refused = PermitSettled(outcome=PermitOutcome.TOKEN_REFUSED, sent_at=5, arrived_at=7)
+    assert machine.closed(4004, 7) == [refused, Stopped()]
+
+
+def identifying(*, beats: int = 0) -> SessionMachine:
+    """A machine that sent its IDENTIFY at 100, and *beats* before that, none of which is acknowledged yet."""
+    machine = SessionMachine(chance=random.Random(2), watermark=lambda session: None)
+    machine.start(0)
+    machine.connecting(1)
+    machine.connected(1)
+    hello = payload(10, {"heartbeat_interval": 40000})
+    machine.control(read_envelope(hello), hello, 1)
+    for number in range(beats):
+        machine.heartbeat.heard = True
+        assert machine.control(read_envelope(payload(1, None)), payload(1, None), 2 + number)
+    machine.permitted(99.9)
+    assert machine.identify_sent(100) == [SendHeartbeat(sequence=None)], "right behind it"
+    return machine
+
+
+def settled(actions: list[Action]) -> PermitSettled:
+    [found] = [action for action in actions if isinstance(action, PermitSettled)]
+    return found
+
+
+@pytest.mark.parametrize("beats", [0, 1, 2])
+def test_an_identify_has_arrived_when_the_beat_behind_it_is_acknowledged(beats: int) -> None:
+    machine, ack = identifying(beats=beats), payload(11, None)
+    for number in range(beats):
+        machine.control(read_envelope(ack), ack, 110 + number)
+    machine.control(read_envelope(ack), ack, 120)
+    machine.control(read_envelope(ack), ack, 130)
+    ready = payload(0, {"session_id": "s", "resume_gateway_url": "wss://r", "guilds": []}, 1, "READY")
+    found = settled(machine.control(read_envelope(ready), ready, 140))
+    assert found == PermitSettled(outcome=PermitOutcome.READY, sent_at=100, arrived_at=120)
+
+
+def test_an_identify_has_arrived_when_ready_comes_without_an_acknowledgement() -> None:
+    ready = payload(0, {"session_id": "s", "resume_gateway_url": "wss://r", "guilds": []}, 1, "READY")
+    assert settled(identifying().control(read_envelope(ready), ready, 140)).arrived_at == 140
+
+
+@pytest.mark.parametrize(
+    ("end", "arrived"),
+    [
+        (lambda machine: machine.control(read_envelope(payload(9, False)), payload(9, False), 105), 105),
+        (lambda machine: machine.closed(1000, 105), 105),
+        (lambda machine: machine.closed(None, 105), 105),
+        (lambda machine: machine.control(read_envelope(payload(7, None)), payload(7, None), 105), None),
+        (lambda machine: machine.failed(105), None),
+        (lambda machine: machine.tick(2000), None),
+        (lambda machine: machine.stop(end_session=False), None),
+    ],
+    ids=["op 9", "closed", "dropped", "op 7 that crossed it", "we fail", "silence", "we stop"],
+)
+def test_an_identify_may_be_under_way_where_we_end_its_connection(
+    end: Callable[[SessionMachine], list[Action]], arrived: float | None
+) -> None:
+    assert settled(end(identifying())).arrived_at == arrived
 
 
 @pytest.mark.parametrize("hello", [{}, {"heartbeat_interval": 0}, {"heartbeat_interval": -1}, None, [], "x"])

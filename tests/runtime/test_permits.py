@@ -150,12 +150,15 @@ async def test_the_life_of_a_permit_counts_from_the_question() -> None:
 async def test_a_late_report_says_how_long_ago_the_identify_was_sent_by_then() -> None:
     gate, clock = ScriptedGate(NetworkError("down"), NetworkError("down"), Response(204, {}, b"")), FastClock()
     permits = client(gate, clock)
-    result = contract.PermitResult(outcome=contract.PermitOutcome.READY, sent_milliseconds_ago=100)
+    result = contract.PermitResult(
+        outcome=contract.PermitOutcome.READY, sent_milliseconds_ago=100, arrived_milliseconds_ago=50
+    )
     await permits.report(contract.Permit(id="p1"), result)
     await permits.close(1)
     last = contract.decode(gate.calls[-1][2], contract.PermitResult)
     assert len(gate.calls) == 3
     assert last.sent_milliseconds_ago == 100 + round(clock.now * 1000)
+    assert last.arrived_milliseconds_ago == 50 + round(clock.now * 1000)
 
 
 async def test_a_report_is_given_up_when_the_gate_counts_the_permit_as_spent_anyway() -> None:
@@ -163,4 +166,4 @@ async def test_a_report_is_given_up_when_the_gate_counts_the_permit_as_spent_any
     permits = client(gate, clock)
     await permits.report(contract.Permit(id="p1"), contract.PermitResult(outcome=contract.PermitOutcome.READY))
     await permits.close(1)
-    assert 20 <= clock.now <= 30
+    assert 50 <= clock.now <= 60

@@ -66,6 +66,8 @@ class Operator:
     def __init__(self, world: World, store: ObjectStore, trace: Trace) -> None:
         self.faults = ApiFaults()
         self.lives = 0
+        self.began: list[float] = []
+        """When each life did."""
         self._world = world
         self._store = store
         self._trace = trace
@@ -83,6 +85,7 @@ class Operator:
     def start(self) -> None:
         assert self._process is None
         self.lives += 1
+        self.began.append(asyncio.get_running_loop().time())
         process = self._process = self._world.process(NODE)
         process.spawn(self._start_up(process), name="start")
 

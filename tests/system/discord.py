@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
+from system.identifies import Identifies, Identify
 from virtual.clock import VIRTUAL_EPOCH_MILLISECONDS
 from virtual.network import Request
 from virtual.sockets import ServerSocket, SocketClosedError
@@ -15,12 +16,14 @@ from virtual.world import World
 
 from discord_simulator import rest, wire
 from discord_simulator.application import Budget
+from discord_simulator.connection import Connection
 from discord_simulator.control import Control, Summary
 from discord_simulator.gateway import Gateway
 from discord_simulator.settings import Settings
 from discord_simulator.traffic import Traffic
 from discord_simulator.truth import Counters, Truth
 from shard_runtime.ports import Response
+from shard_runtime.protocol.opcodes import Opcode
 
 HOST: Final = "discord.test"
 NODE: Final = "discord"
@@ -41,6 +44,7 @@ class Discord:
         """By session, the machine that identified it."""
         self.holders: dict[str, list[tuple[str, float]]] = {}
         """By session, the machines that had it, one after the other, and since when."""
+        self.identifies = Identifies()
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         world.network.serve(HOST, node=NODE, http=self._http, websocket=self._websocket)
@@ -143,7 +147,7 @@ class Discord:
         self._settle()
         try:
             while True:
-                self.gateway.frame_received(connection, await socket.receive())
+                self._take(connection, socket, await socket.receive())
                 if connection.session is not None:
                     self.held_by.setdefault(connection.session.id, socket.source)
                     holders = self.holders.setdefault(connection.session.id, [])
@@ -153,6 +157,33 @@ class Discord:
         except SocketClosedError as closed:
             self.gateway.connection_lost(connection, closed.code)
             self._settle()
+
+    def _take(self, connection: Connection, socket: ServerSocket, frame: bytes) -> None:
+        violations = self.counters.bucket_violations
+        self.gateway.frame_received(connection, frame)
+        if msgspec.json.decode(frame, type=_Op).op != Opcode.IDENTIFY:
+            return
+        shard, _ = msgspec.json.decode(frame, type=_Identify).d.shard
+        identify = Identify(
+            bucket=shard % self.gateway.application.max_concurrency,
+            pod=socket.source,
+            sent_at=socket.sent_at,
+            arrived_at=self._loop.time(),
+            orphaned=socket.orphaned,
+        )
+        self.identifies.note(identify, refused=self.counters.bucket_violations > violations)
+
+
+class _Op(msgspec.Struct):
+    op: int
+
+
+class _Fields(msgspec.Struct):
+    shard: tuple[int, int]
+
+
+class _Identify(msgspec.Struct):
+    d: _Fields
 
 
 class _Transport:

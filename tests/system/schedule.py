@@ -54,11 +54,6 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         acts = {step.act for step in self.steps}
         return self.setting.frail or bool(acts & DELETES_PODS and acts & KEEPS_CHECKPOINTS_FROM_OTHERS)
 
-    @property
-    def delays_identifies(self) -> bool:
-        """Whether an IDENTIFY may be under way for long: the gate knows when it was sent, not when Discord got it."""
-        return any(step.act == "isolate" or step.options.get("silent") for step in self.steps)
-
     def with_steps(self, steps: tuple[Step, ...]) -> Schedule:
         return msgspec.structs.replace(self, steps=steps)
 

@@ -132,7 +132,6 @@ class _Run:
         self._watch = Watch(
             self._system,
             pass_seconds=SLOW_PASS_SECONDS if slow else PASS_SECONDS,
-            late_identifies=schedule.delays_identifies,
             queue=QueueLimit.of(setting),
         )
         self._system.on_record = self._watch.hear

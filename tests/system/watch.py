@@ -46,12 +46,8 @@ class BrokenError(Exception):
 class Watch:
     """Looks at the parts and at Discord's counters; hears of every record."""
 
-    def __init__(self, system: System, *, pass_seconds: float, late_identifies: bool, queue: QueueLimit | None) -> None:
-        """*pass_seconds*: what the operator may take from looking at pods to writing what follows from it.
-
-        *late_identifies*: the network may hold an IDENTIFY up, so that Discord gets it too close to the next one.
-        """
-        self._late_identifies = late_identifies
+    def __init__(self, system: System, *, pass_seconds: float, queue: QueueLimit | None) -> None:
+        """*pass_seconds*: what the operator may take from looking at pods to writing what follows from it."""
         self._queue = queue
         self._over_since: dict[str, float] = {}
         self._system = system
@@ -81,8 +77,9 @@ class Watch:
         left = system.discord.budget.remaining
         if left < FLOOR:
             raise BrokenError(f"identify budget: {left} session starts are left, of {FLOOR} that nothing may use")
-        if counters.bucket_violations and not self._late_identifies:
-            raise BrokenError(f"identify buckets: {counters.bucket_violations} IDENTIFYs came too early")
+        for pair in system.discord.identifies.too_close:
+            if not any(identify.is_beyond_the_gate(system.operator.began) for identify in pair):
+                raise BrokenError(f"identify buckets: {pair[1]} came too close to {pair[0]}")
         if counters.budget_overruns:
             raise BrokenError("identify budget: overrun")
         self._look_at_holders()

@@ -35,7 +35,8 @@ class ClientSocket:
 
     def send(self, data: bytes) -> None:
         if not self._ended:
-            self._up.put(lambda: self.server._arrived(bytes(data)))
+            sent_at = asyncio.get_running_loop().time()
+            self._up.put(lambda: self.server._arrived(bytes(data), sent_at))
 
     def close(self, code: int) -> None:
         if not self._ended:
@@ -67,6 +68,7 @@ class ClientSocket:
     def die_at_client(self) -> None:
         """The client's process is gone: nobody listens any more, and the server sees the connection drop."""
         self._ended = True
+        self.server.orphaned = True
         self._down.break_off()
         self._up.put(self.server._dropped)
 
@@ -99,7 +101,11 @@ class ServerSocket:
         """As the client asked for it, query included."""
         self.source = source
         """The client's machine."""
-        self._received: deque[bytes] = deque()
+        self.sent_at = 0.0
+        """When the message that was received last was sent."""
+        self.orphaned = False
+        """The client's process is gone, whether or not that is known here."""
+        self._received: deque[tuple[bytes, float]] = deque()
         self._news = asyncio.Event()
         self._closed = False
         self._close_code: int | None = None
@@ -120,7 +126,8 @@ class ServerSocket:
                 raise SocketClosedError(self._close_code)
             self._news.clear()
             await self._news.wait()
-        return self._received.popleft()
+        data, self.sent_at = self._received.popleft()
+        return data
 
     def send(self, data: bytes, *, binary: bool = False) -> None:
         """Send one message; lost silently when the connection has ended, as over TCP."""
@@ -141,9 +148,9 @@ class ServerSocket:
             client._down.put(lambda: client._end(None, "dropped"))
             self._finish(None)
 
-    def _arrived(self, data: bytes) -> None:
+    def _arrived(self, data: bytes, sent_at: float) -> None:
         if not self._closed:
-            self._received.append(data)
+            self._received.append((data, sent_at))
             self._news.set()
 
     def _closed_by_client(self, code: int) -> None:

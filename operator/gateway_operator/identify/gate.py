@@ -7,8 +7,9 @@ seen late or never, hence three rules that hold without seeing it:
 
 - a permit can be used only for its life (2 s, on the pod's clock, counted from before it was given), so an IDENTIFY of
   a permit given at ``g`` is sent between ``g`` and ``g + 2``;
-- a permit blocks its bucket until it is reported and 5.3 s have passed since its IDENTIFY was sent; one that is never
-  reported is over after 30 s;
+- a permit blocks its bucket until it is reported and 5.3 s have passed since Discord had its IDENTIFY: the network may
+  hold that up, so what counts is when the pod knew that it had arrived. One of which nobody knows, since it is never
+  reported or its connection ended before, is over after a minute;
 - a permit counts against the budget from when it is given until a reading of the budget that is later than its end.
 
 A gate that starts knows nothing of permits given before, and so gives none for a permit's life and a window.
@@ -32,7 +33,8 @@ from gateway_operator.identify.pace import HOUR_SECONDS, Starts
 from shard_runtime.contract import PERMIT_LIFE_SECONDS, HeldBack, Permit, PermitOutcome, PermitResult, PermitWait
 
 WINDOW_SECONDS: Final = 5.3
-UNREPORTED_SECONDS: Final = 30.0
+UNREPORTED_SECONDS: Final = 60.0
+"""From a permit until its IDENTIFY, if nobody knows of it, got there or never will."""
 SILENCE_SECONDS: Final = PERMIT_LIFE_SECONDS + WINDOW_SECONDS
 FLOOR: Final = 5
 """Session starts that nothing may use."""
@@ -56,8 +58,11 @@ class _Given:
     """None: of another max_concurrency, so it may be of any bucket."""
     given: float
     sent: float = math.nan
+    """When Discord had its IDENTIFY, as late as that may be."""
     over: float = math.inf
     """When it was reported or taken as spent."""
+    assumed: bool = False
+    """It was taken as spent for what the pod asked; a report that comes after all knows better."""
     before: float | None = None
     """When the shard was started before, where that was within a day."""
     wish: str = ""
@@ -181,16 +186,14 @@ class IdentifyGate:
         if result.outcome is PermitOutcome.TOKEN_REFUSED:
             self.stop(namespace, gateway)
         self._expire(known, now)
-        if not math.isinf(given.over):
+        if not (math.isinf(given.over) or given.assumed):
             return True
         if result.outcome is PermitOutcome.UNUSED:
-            self._take_back(known, permit_id)
+            if not given.assumed:
+                self._take_back(known, permit_id)
             return True
-        latest = min(now, given.given + PERMIT_LIFE_SECONDS)
-        ago = result.sent_milliseconds_ago
-        # The report took time to come, so the frame was sent before this; too late is the safe side.
-        given.sent = latest if ago is None else min(latest, max(given.given, now - ago / 1000))
-        given.over = now
+        given.sent = _arrival(given, now, result)
+        given.over, given.assumed = now, False
         return True
 
     # --- Rules -------------------------------------------------------------------------------------------------------
@@ -274,9 +277,10 @@ class IdentifyGate:
                 given.over = given.given + UNREPORTED_SECONDS
 
     def _end_earlier(self, known: _Application, ask: Ask, now: float) -> bool:
-        """A pod that asks for a shard again is done with the permit it had, though the report was lost.
+        """A pod that asks for a shard again is done with the permit it had, though the report was lost or is to come.
 
-        It has used it, unless it still asks for the same wish: then the answer was lost, or came late. False if the pod
+        It has used it, and its connection is over, so that its IDENTIFY was there by now or is lost; unless it still
+        asks for the same wish: then the answer was lost, or came late. False if the pod
         has asked again since *ask*: a permit for that would reach nobody, and might free one that is being used.
         """
         lost: list[str] = []
@@ -291,8 +295,8 @@ class IdentifyGate:
             if same:
                 lost.append(permit_id)
             else:
-                given.sent = given.given + PERMIT_LIFE_SECONDS
-                given.over = now
+                given.sent = max(now, given.given + PERMIT_LIFE_SECONDS)
+                given.over, given.assumed = now, True
         for permit_id in lost:
             self._take_back(known, permit_id)
         return True
@@ -322,6 +326,21 @@ class IdentifyGate:
 
 def _bucket(known: _Application, key: ShardKey) -> int:
     return key.shard % max(1, known.limits.max_concurrency)
+
+
+def _arrival(given: _Given, now: float, result: PermitResult) -> float:
+    """When Discord had the IDENTIFY of *given*, at the latest.
+
+    The report took time to come, so what it tells was earlier than it seems; too late is the safe side.
+    """
+    if result.under_way:
+        return max(now, given.given + UNREPORTED_SECONDS - WINDOW_SECONDS)
+    ago = result.arrived_milliseconds_ago
+    if ago is not None:
+        return min(now, max(given.given, now - ago / 1000))
+    latest = min(now, given.given + PERMIT_LIFE_SECONDS)  # by a pod that only knows when it sent it
+    ago = result.sent_milliseconds_ago
+    return latest if ago is None else min(latest, max(given.given, now - ago / 1000))
 
 
 def _wait(seconds: float, reason: str, held: HeldBack | None = None) -> PermitWait:

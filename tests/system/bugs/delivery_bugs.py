@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from system.bugs.planting import Change, Planted
 
+from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.lanes import Lane
+from shard_runtime.delivery.ledger import Ledger
 from shard_runtime.delivery.spilling import Spiller
 from shard_runtime.delivery.watermark import Watermark
 from shard_runtime.protocol import transitions
@@ -64,6 +66,14 @@ def _newest_first() -> Iterable[Change]:
         self.wake()
 
     yield Lane, "append", append
+
+
+def _never_full() -> Iterable[Change]:
+    async def trim(self: Bounds) -> None:
+        return
+
+    yield Bounds, "make_room", lambda self, size: None
+    yield Bounds, "trim", trim
 
 
 def _op_9_true_identifies() -> Iterable[Change]:
@@ -124,5 +134,17 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="order in a guild",
         seeds=(5, 2, 4),
         changes=_newest_first,
+    ),
+    "a queue without a bound": Planted(
+        what="Events are accepted, and kept, however many wait.",
+        breaks="bounds",
+        seeds=(47, 187, 208, 7),
+        changes=_never_full,
+    ),
+    "a drop that nobody counts": Planted(
+        what="What is dropped at the queue's bound is not counted.",
+        breaks="nothing is lost",
+        seeds=(47, 187, 208),
+        changes=lambda: [(Ledger, "count_drop", lambda self, name, reason, count=1: None)],
     ),
 }

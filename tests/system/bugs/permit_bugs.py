@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway_operator.identify import gate
 from gateway_operator.identify.gate import IdentifyGate
 from system.bugs.planting import Change, Planted
 
+from shard_runtime.contract import PermitResult
 from shard_runtime.permission import Permission
 
 LOOK_SECONDS: Final = 0.05
@@ -33,6 +34,14 @@ def _lost_permit() -> Iterable[Change]:
     yield IdentifyGate, "_end_earlier", lambda self, known, ask, now: None
 
 
+def _counted_from_the_sending() -> Iterable[Change]:
+    def arrival(given: Any, now: float, result: PermitResult) -> float:
+        ago = result.sent_milliseconds_ago or 0
+        return max(given.given, now - ago / 1000)
+
+    yield gate, "_arrival", arrival
+
+
 BUGS: Final[Mapping[str, Planted]] = {
     "permit used late": Planted(
         what="A permit that comes while its shard has no connection is kept until it has one.",
@@ -51,5 +60,11 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="identify buckets",
         seeds=(367, 1274),
         changes=lambda: [(gate, "SILENCE_SECONDS", 0.0)],
+    ),
+    "a bucket counts from the sending": Planted(
+        what="The gate counts a bucket's 5 s from when an IDENTIFY was sent, whatever held it up.",
+        breaks="identify buckets",
+        seeds=(4,),
+        changes=_counted_from_the_sending,
     ),
 }
