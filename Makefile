@@ -62,8 +62,11 @@ verify-chaos: install
 	@e2e/chaos.sh --if-possible
 
 verify-computed: install
-	@nice -n 19 $(VENV)/bin/pytest -m verify tests/system -n auto
-	@nice -n 19 $(MAKE) --no-print-directory examples
+	@failed=; \
+	nice -n 19 env $(SEEDS) run 1-2000 || failed+=" seeds"; \
+	nice -n 19 $(VENV)/bin/pytest -m verify tests/system -n auto || failed+=" tests/system"; \
+	nice -n 19 $(MAKE) --no-print-directory examples || failed+=" examples"; \
+	[ -z "$$failed" ] || { echo "make verify-computed failed in:$$failed" >&2; exit 1; }
 
 examples: install
 	@HANDOVER_EXAMPLES=1500 $(VENV)/bin/pytest tests/handover -n auto --hypothesis-profile anew --timeout 900

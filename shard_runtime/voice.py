@@ -28,8 +28,8 @@ class Voice:
         log: Log,
         hooks: Hooks | None,
     ) -> None:
-        """*connection* is the one that there is now; *identifying* says whether it waits for its IDENTIFY; *identified* is
-        called when that was written, and *failed* is told what goes wrong in a hook's default."""
+        """*connection* is the one that there is now; *identifying* says whether it waits for its IDENTIFY, *identified*
+        is called when that was written, and *failed* is told what goes wrong in a hook's default."""
         self._id = shard
         self._options = options
         self._token = token

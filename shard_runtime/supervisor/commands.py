@@ -19,7 +19,8 @@ from shard_runtime.admin.messages import Answer, answer, problem
 from shard_runtime.commands import NoGenerationError, Split, UndecidedError, Whole, route
 from shard_runtime.orders import CommandRefused, Done, Failed, PassedOn, PassOnCommand, SendCommand
 from shard_runtime.protocol.commands import CommandError, Part
-from shard_runtime.supervisor.pod import Pod, UnavailableError
+from shard_runtime.supervisor.pod import Pod
+from shard_runtime.supervisor.workers import UnavailableError
 
 MOST_HELD: Final = 128
 """Commands that a pod carries at the same time."""
@@ -48,7 +49,7 @@ class CommandDesk:
         self._held = 0
 
     async def take(self, body: bytes) -> Answer:
-        """Answer one call. Raises :class:`~shard_runtime.supervisor.pod.UnavailableError`."""
+        """Answer one call. Raises :class:`~shard_runtime.supervisor.workers.UnavailableError`."""
         try:
             request = contract.decode(body, contract.CommandRequest)
         except (msgspec.DecodeError, RecursionError) as error:

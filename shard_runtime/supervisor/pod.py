@@ -1,57 +1,36 @@
 """The pod: its role, its seal, and what its workers are to know. Everything of the supervisor but processes and HTTP.
 
-Each thing that workers must know (orders, secrets, forward) is a wish that :meth:`Pod.tick` compares with what a worker
-was told, so a worker that was away, or a message that was lost, needs no special case.
+What workers are to know are orders, secrets and the forward configuration; :mod:`~shard_runtime.supervisor.workers`
+tells them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
 
 import msgspec
 
 from shard_runtime import contract
-from shard_runtime.channel import LinkLostError, WorkerLink
 from shard_runtime.contract import Role
-from shard_runtime.measures import ALONE, Measures, merged
 from shard_runtime.mounts import Secrets
 from shard_runtime.orders import (
     AskReceived,
-    AskStatus,
     AskWindow,
     Begin,
-    Failed,
-    FromWorker,
     Handlers,
     NewForward,
     NewSecrets,
     Orders,
     ReceivedPart,
     Seal,
-    Stop,
-    ToWorker,
     Windows,
-    WorkerStatus,
 )
 from shard_runtime.ports import Clock, Disk
-from shard_runtime.supervisor.merge import Part, merged_status, merged_windows
+from shard_runtime.supervisor.merge import merged_status, merged_windows
 from shard_runtime.supervisor.standing import Standing, SupersededError, follow_record, initial_standing, seal
-
-TELL_SECONDS: Final = 5.0
-SEAL_SECONDS: Final = 12.0
-STATUS_SECONDS: Final = 2.0
-STALE_SECONDS: Final = 10.0
-"""After so long without an answer, what a worker last said of its shards counts no more."""
-MISSED_LOOKS: Final = 3
-"""Of a process that was frozen together with its worker, the clock alone says nothing."""
-STOP_MARGIN_SECONDS: Final = 3.0
-"""Closing connections and writing state, on top of the time given for delivery."""
-
-_Part = TypeVar("_Part", Windows, ReceivedPart)
+from shard_runtime.supervisor.workers import UnavailableError, Workers
 
 
 class StaleRecordError(Exception):
@@ -64,27 +43,6 @@ class StaleRecordError(Exception):
 
 class RefusedError(Exception):
     """The pod does not do what is asked of it; the text says why."""
-
-
-class UnavailableError(Exception):
-    """The pod cannot do it now; asking again is right."""
-
-
-@dataclass(slots=True)
-class _Worker:
-    shards: range
-    link: WorkerLink | None = None
-    told: dict[type[ToWorker], ToWorker] = field(default_factory=dict)
-    last: WorkerStatus | None = None
-    counted: dict[str, int] = field(default_factory=dict)
-    """Totals of this worker's earlier processes."""
-    measured: Measures = field(default_factory=Measures)
-    """The same of what is only measured."""
-    starts: int = 0
-    answered_at: float = 0.0
-    """When it last said how it is."""
-    missed: int = 0
-    """How often it was asked since."""
 
 
 class Pod:
@@ -117,7 +75,12 @@ class Pod:
         self._was_ready = False
         self._book = contract.CheckpointBook()
         layout = config.layout
-        self._workers = [_Worker(layout.worker_shards(pod, index)) for index in range(layout.pod_workers(pod))]
+        shards = [layout.worker_shards(pod, index) for index in range(layout.pod_workers(pod))]
+        self._workers = Workers(shards, clock=clock, log=log)
+        self.attach, self.detach = self._workers.attach, self._workers.detach
+        self.ask = self._workers.ask
+        self.silent_seconds = self._workers.silent_seconds
+        self.measures = self._workers.measures
         self._standing = initial_standing(
             self._read_standing(), pod_uid=pod_uid, generation=config.generation, count=layout.count
         )
@@ -156,7 +119,7 @@ class Pod:
         """The first message for a new process of *worker*."""
         return Begin(
             worker=worker,
-            shards=list(self._workers[worker].shards),
+            shards=list(self._workers.shards(worker)),
             pod=self._pod,
             pod_uid=self._standing.pod_uid,
             state=str(self.worker_state(worker)),
@@ -179,73 +142,14 @@ class Pod:
         )
         return msgspec.structs.replace(self._forward, queue=share)
 
-    def attach(self, worker: int, link: WorkerLink, begin: Begin) -> None:
-        """Use *link* to reach *worker*, which was started with *begin*."""
-        slot = self._workers[worker]
-        if slot.last is not None:
-            for name, value in slot.last.counters.items():
-                slot.counted[name] = slot.counted.get(name, 0) + value
-            slot.measured = merged((slot.measured, slot.last.measures.past()))
-            slot.last = msgspec.structs.replace(slot.last, counters={}, measures=Measures())
-        slot.starts += 1
-        slot.answered_at, slot.missed = self._clock.monotonic(), 0
-        slot.link = link
-        secrets = NewSecrets(token=begin.token, operator=begin.operator, signing=begin.signing)
-        slot.told = {Orders: begin.orders, NewForward: NewForward(forward=begin.forward), NewSecrets: secrets}
-
-    def detach(self, worker: int) -> None:
-        """The worker's process has ended."""
-        self._workers[worker].link = None
-
     async def tick(self) -> None:
         """Tell workers what they do not know yet and look at how they are; to be called about every second."""
         await self._tell()
-        await self._look()
+        await self._workers.look()
 
     async def _tell(self) -> None:
         secrets = NewSecrets(token=self.secrets.token, operator=self.secrets.operator, signing=self.secrets.signing)
-        wishes: list[ToWorker] = [self._orders(), NewForward(forward=self._workers_forward()), secrets]
-        await asyncio.gather(*(self._tell_one(index, wishes) for index in range(len(self._workers))))
-
-    async def _tell_one(self, index: int, wishes: list[ToWorker]) -> None:
-        slot = self._workers[index]
-        for wish in wishes:
-            link = slot.link
-            if link is None or slot.told.get(type(wish)) == wish:
-                continue
-            try:
-                answer = await link.call(wish, timeout=TELL_SECONDS)
-            except LinkLostError as error:
-                self._log.warning("Worker %d does not take its orders: %s; told again soon.", index, error)
-                return
-            if isinstance(answer, Failed):
-                self._log.error("Worker %d cannot follow its orders: %s", index, answer.error)
-                return
-            if slot.link is link:
-                slot.told[type(wish)] = wish
-
-    async def _look(self) -> None:
-        await asyncio.gather(*(self._look_at(index) for index in range(len(self._workers))))
-
-    async def _look_at(self, index: int) -> None:
-        slot = self._workers[index]
-        if slot.link is None:
-            return
-        try:
-            answer = await slot.link.call(AskStatus(), timeout=STATUS_SECONDS)
-        except LinkLostError:
-            slot.missed += 1
-            return  # whoever watches the process restarts it; the status says CONNECTING meanwhile
-        if isinstance(answer, WorkerStatus):
-            slot.last = answer
-            slot.answered_at, slot.missed = self._clock.monotonic(), 0
-
-    def silent_seconds(self, worker: int) -> float:
-        """How long *worker* has not answered, though it was asked again and again; 0 while it may only be late."""
-        slot = self._workers[worker]
-        if slot.link is None or slot.missed < MISSED_LOOKS:
-            return 0.0
-        return self._clock.monotonic() - slot.answered_at
+        await self._workers.tell([self._orders(), NewForward(forward=self._workers_forward()), secrets])
 
     def _orders(self) -> Orders:
         standing = self._standing
@@ -261,17 +165,6 @@ class Pod:
     def _predecessor_retired(self, record: contract.Record | None) -> bool:
         predecessor = self.config.predecessor
         return predecessor is None or (record is not None and record.retired >= predecessor.generation)
-
-    async def ask(self, question: ToWorker, *, shard: int | None, timeout: float) -> FromWorker:
-        """The answer of the worker that holds *shard*, or of any one. Raises :class:`UnavailableError`."""
-        slots = [slot for slot in self._workers if shard is None or shard in slot.shards]
-        link = next((slot.link for slot in slots if slot.link is not None), None)
-        if link is None:
-            raise UnavailableError("The worker is being started; ask again.")
-        try:
-            return await link.call(question, timeout=timeout)
-        except LinkLostError as error:
-            raise UnavailableError(f"The worker does not answer ({error}); ask again.") from error
 
     # --- Changes ------------------------------------------------------------------------------------------------------
 
@@ -306,7 +199,7 @@ class Pod:
 
     async def window(self, request: contract.HandoverRequest) -> contract.HandoverReply:
         """The windows of the asker's guilds, without effect. Raises :class:`UnavailableError`."""
-        return self._reply(await self._ask_all(AskWindow(request=request), Windows))
+        return self._reply(await self._workers.ask_all(AskWindow(request=request), Windows))
 
     async def seal(self, request: contract.HandoverRequest) -> contract.HandoverReply:
         """Accept nothing more, durably, and answer with the final windows of the asker's guilds; repeatable.
@@ -327,11 +220,11 @@ class Pod:
             if sealed != standing:
                 self._persist(sealed)
                 self._log.info("The pod is %s for generation %d.", sealed.role, request.generation)
-        return self._reply(await self._ask_all(Seal(request=request), Windows))
+        return self._reply(await self._workers.ask_all(Seal(request=request), Windows))
 
     async def received(self, request: contract.ReceivedRequest) -> contract.ReceivedReply:
         """What the sealed sessions went on receiving of the asker's guilds. Raises :class:`UnavailableError`."""
-        parts = await self._ask_all(AskReceived(request=request), ReceivedPart)
+        parts = await self._workers.ask_all(AskReceived(request=request), ReceivedPart)
         return contract.ReceivedReply(
             generation=self.config.generation,
             pod_uid=self._standing.pod_uid,
@@ -345,29 +238,7 @@ class Pod:
     def _handover_complete(self) -> bool:
         if self._predecessor_retired(self._standing.record):
             return True
-        return all(slot.last is not None and _complete(slot.last) for slot in self._workers)
-
-    async def _ask_all(self, question: ToWorker, answered: type[_Part]) -> list[_Part]:
-        async def ask(index: int) -> FromWorker:
-            link = self._workers[index].link
-            if link is None:
-                raise UnavailableError(f"Worker {index} is restarting; ask again.")
-            try:
-                return await link.call(question, timeout=SEAL_SECONDS)
-            except LinkLostError as error:
-                raise UnavailableError(f"Worker {index} does not answer ({error}); ask again.") from error
-
-        # Every worker is asked, whatever becomes of the others: each has to stop accepting.
-        results = await asyncio.gather(*(ask(index) for index in range(len(self._workers))), return_exceptions=True)
-        answers: list[_Part] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            if isinstance(result, Failed):
-                raise UnavailableError(result.error)
-            assert isinstance(result, answered), result
-            answers.append(result)
-        return answers
+        return self._workers.have_taken_over()
 
     def _reply(self, answers: list[Windows]) -> contract.HandoverReply:
         merged = merged_windows(answers)
@@ -398,42 +269,20 @@ class Pod:
 
     async def status(self) -> contract.PodStatus:
         """How the pod is, asked of its workers now."""
-        await self._look()
+        await self._workers.look()
         return self.last_status()
 
     def last_status(self) -> contract.PodStatus:
         """How the pod was when its workers were last looked at."""
         standing = self._standing
-        now = self._clock.monotonic()
-        parts = [
-            Part(slot.shards, slot.last, now - slot.answered_at, self._trouble(slot, now), slot.counted)
-            for slot in self._workers
-        ]
         return merged_status(
-            parts,
+            self._workers.parts(),
             generation=self.config.generation,
             pod=self._pod,
             pod_uid=standing.pod_uid,
             role=standing.role,
             epoch=standing.epoch,
         )
-
-    def measures(self) -> Measures:
-        """What the workers have measured in all their lives; as of the last look at them."""
-        restarts = sum(max(0, slot.starts - 1) for slot in self._workers)
-        parts = [Measures(counters={"workerRestarts": {ALONE: restarts}})]
-        for slot in self._workers:
-            parts += [slot.measured, Measures() if slot.last is None else slot.last.measures]
-        return merged(parts)
-
-    @staticmethod
-    def _trouble(slot: _Worker, now: float) -> str | None:
-        """Why what a worker last said tells nothing of its shards any more."""
-        if slot.link is None:
-            return "Its worker is being started."
-        if slot.missed and now - slot.answered_at > STALE_SECONDS:
-            return "Its worker does not answer."
-        return None
 
     async def ready(self) -> bool:
         """Whether all shards were READY or RESUMED at one time since the start."""
@@ -444,18 +293,7 @@ class Pod:
 
     async def stop(self, seconds: float) -> None:
         """Stop all workers: what is queued is delivered within *seconds*; sessions of a generation that is over end."""
-        end = self.role in (Role.SEALED, Role.RETIRED)
-        stop = Stop(seconds=seconds, end_sessions=end)
-
-        async def stop_one(index: int, link: WorkerLink) -> None:
-            try:
-                await link.call(stop, timeout=seconds + STOP_MARGIN_SECONDS)
-            except LinkLostError as error:
-                self._log.warning("Worker %d did not stop in order: %s.", index, error)
-
-        await asyncio.gather(
-            *(stop_one(index, slot.link) for index, slot in enumerate(self._workers) if slot.link is not None)
-        )
+        await self._workers.stop(seconds, end_sessions=self.role in (Role.SEALED, Role.RETIRED))
 
     # --- role.json ----------------------------------------------------------------------------------------------------
 
@@ -476,10 +314,6 @@ class Pod:
         return (
             found is not None and same and found.pod_uid != standing.pod_uid and found.pod_uid not in standing.past_uids
         )
-
-
-def _complete(status: WorkerStatus) -> bool:
-    return status.handover is None or status.handover.complete
 
 
 def _host_of(url: str) -> str:

@@ -12,7 +12,8 @@ from shard_runtime import contract
 from shard_runtime.admin.messages import Answer, Head, answer, bearer_is, problem
 from shard_runtime.supervisor.commands import CommandDesk
 from shard_runtime.supervisor.metrics import render_metrics
-from shard_runtime.supervisor.pod import Pod, RefusedError, StaleRecordError, UnavailableError
+from shard_runtime.supervisor.pod import Pod, RefusedError, StaleRecordError
+from shard_runtime.supervisor.workers import UnavailableError
 
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 FOR_THE_BOT: Final = frozenset({"/v1/status", "/v1/commands"})

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +17,8 @@ import msgspec
 
 from gateway_hooks import Hooks
 from shard_runtime import contract
-from shard_runtime.checkpoints import Checkpoints
-from shard_runtime.contract import Role, overlapping_shards
-from shard_runtime.delivery import Delivery, DiskDeadLetters, Origin
-from shard_runtime.handover.cutover import Cutover
-from shard_runtime.handover.keys import own_user_of
-from shard_runtime.hooked import payloads, permits
-from shard_runtime.measures import Histogram, Measures, merged
+from shard_runtime.contract import Role
+from shard_runtime.measures import Measures, merged
 from shard_runtime.orders import (
     AskReceived,
     AskStatus,
@@ -43,34 +37,17 @@ from shard_runtime.orders import (
     ToWorker,
     WorkerStatus,
 )
-from shard_runtime.permits import PermitClient
 from shard_runtime.ports import Chance, Clock, Disk, Network
-from shard_runtime.shard import Permits, SavedSession
-from shard_runtime.siblings import Siblings
+from shard_runtime.shard import SavedSession
 from shard_runtime.signatures import Signer
 from shard_runtime.worker.commands import pass_on, send_command
-from shard_runtime.worker.flow import Flow
-from shard_runtime.worker.gaps import Gaps
-from shard_runtime.worker.inheritance import Inheritance
-from shard_runtime.worker.mending import Mending
-from shard_runtime.worker.notices import Notices
-from shard_runtime.worker.quiet import Quiet
-from shard_runtime.worker.sealing import OldSide
-from shard_runtime.worker.sessions import SessionFile
-from shard_runtime.worker.shards import Shards
+from shard_runtime.worker.parts import Parts, Secrets
 from shard_runtime.worker.takeover import Takeover
+from shard_runtime.worker.upkeep import Upkeep
 
-SAVE_SECONDS: Final = 0.25
-LATE_SECONDS: Final = 50.0
-"""Less than the time for which a complete handover recognises late copies, see :meth:`Worker._settled`."""
 REPORT_SECONDS: Final = 2.0
 SAVE_QUEUE_SECONDS: Final = 2.0
-MUCH_MEMORY: Final = 16 << 20
-LITTLE_MEMORY: Final = 4 << 20
 START: Final = "start_gateway"
-LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds by which the event loop is late."""
-"""Bytes of events in memory: when they were more than the one and are less than the other, memory is given back."""
 
 
 class Worker:
@@ -90,111 +67,48 @@ class Worker:
         hooks: Hooks | None = None,
     ) -> None:
         """*give_back_memory* is called when memory may have become free that is not needed soon."""
-        self._give_back_memory = give_back_memory
-        self._quiet = Quiet()
-        self._largest_memory = 0
-        self._lag = Histogram(LAG_BOUNDS)
         self._begin = begin
         self._config = begin.config
         self._folder = Path(begin.state)
         self._clock = clock
-        self._chance = chance
         self._disk = disk
         self._log = log
-        self._token = begin.token
-        self._operator = begin.operator
         self._orders = begin.orders
         config = begin.config
         self._hooks = hooks
         self._opened = hooks is None or START not in hooks
-        self._shards: Shards
-        new_delivery: Callable[..., Delivery] = Delivery
-        if hooks is not None and payloads.NAME in hooks:
-            new_delivery = partial(payloads.HookedDelivery, hooks=hooks)
-        self._delivery = new_delivery(
-            origin=Origin(gateway=config.gateway, generation=config.generation, shards=config.layout.count),
-            forward=begin.forward,
-            network=network,
-            clock=clock,
-            chance=chance,
-            log=log.log,
-            dead_letters=DiskDeadLetters(disk=disk, folder=self._folder / "dead-letters"),
-            spill=disk.spill(self._folder / "spill.sqlite"),
-            replay_events=lambda shard: self._shards.replay_events(shard),
-            replay_seconds=lambda: self._shards.replay_seconds(),
-            pause=lambda paused: self._shards.pause_reading(paused),
-        )
-        self._sign_with(begin.signing)
-        self._flow = Flow(
-            count=config.layout.count,
-            own_user=own_user_of(begin.token),
-            delivery=self._delivery,
-            clock=clock,
-            log=log,
+        self._secrets = Secrets(token=begin.token, operator=begin.operator)
+        parts = Parts(
+            begin=begin,
+            secrets=self._secrets,
+            status=self.status,
             sessions_changed=self._sessions_changed,
-            lost=self._lost,
-        )
-        self._gaps = Gaps(path=self._folder / "gaps.json", generation=config.generation, disk=disk, log=log)
-        self._permits = PermitClient(
-            config=config,
-            pod_uid=begin.pod_uid,
-            bearer=lambda: self._operator,
             clock=clock,
             chance=chance,
             network=network,
-            log=log,
-        )
-        self._shards = Shards(
-            ids=begin.shards,
-            config=config,
-            token=lambda: self._token,
-            sink=self._flow,
-            permits=_permits(self._permits, hooks),
-            clock=clock,
-            chance=chance,
-            network=network,
+            disk=disk,
             log=log,
             hooks=hooks,
         )
-        self._file = SessionFile(
-            path=self._folder / "sessions.json",
-            generation=config.generation,
-            count=config.layout.count,
-            disk=disk,
-            log=log,
-        )
-        self._old_side = OldSide(
-            path=self._folder / "seal.json",
-            config=config,
-            flow=self._flow,
+        self._parts = parts
+        self._delivery = parts.delivery
+        self._sign_with(begin.signing)
+        self._flow = parts.flow
+        self._gaps = parts.gaps
+        self._permits = parts.permits
+        self._shards = parts.shards
+        self._file = parts.file
+        self._old_side = parts.old_side
+        self._notices = parts.notices
+        self._siblings = parts.siblings
+        self._checkpoints = parts.checkpoints
+        self._upkeep = Upkeep(
+            shards=self._shards,
             delivery=self._delivery,
-            statuses=self._shards.statuses,
-            handed_over=self._shards.handed_over,
-            kept=self._shards.kept,
             clock=clock,
-            disk=disk,
-            log=log,
-        )
-        self._notices = Notices(
-            config=config,
-            pod=begin.pod,
-            bearer=lambda: self._operator,
-            status=self.status,
-            clock=clock,
-            chance=chance,
-            network=network,
-            log=log,
-        )
-        self._siblings = Siblings(pod_url=config.pod_url, bearer=lambda: self._operator, network=network, disk=disk)
-        self._checkpoints = Checkpoints(
-            config=config,
-            pod=begin.pod,
-            pod_uid=begin.pod_uid,
-            bearer=lambda: self._operator,
-            siblings=self._siblings,
-            network=network,
-            clock=clock,
-            log=log,
+            look=self._old_side.look,
+            save=self._save,
+            give_back_memory=give_back_memory,
         )
         self._recalling: asyncio.Task[None] | None = None
         self._saved = self._file.load(begin.shards)
@@ -223,7 +137,7 @@ class Worker:
             self._tasks = tasks
             background = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
-                tasks.create_task(self._save_often(), name="sessions on disk"),
+                tasks.create_task(self._upkeep.run(), name="upkeep"),
                 tasks.create_task(self._notices.run(), name="notices"),
             ]
             self._prepare_takeover()
@@ -257,10 +171,10 @@ class Worker:
             case NewForward(forward=forward):
                 self._delivery.reconfigure(forward)
             case NewSecrets(token=token, operator=operator, signing=signing):
-                self._operator = operator
+                self._secrets.operator = operator
                 self._sign_with(signing)
-                if token != self._token:
-                    self._token = token
+                if token != self._secrets.token:
+                    self._secrets.token = token
                     self._shards.token_changed()
             case Stop(seconds=seconds, end_sessions=end):
                 await self._stop(seconds, end)
@@ -278,39 +192,8 @@ class Worker:
         predecessor = self._config.predecessor
         if predecessor is None or self._handover is not None or self._over(self._orders):
             return
-        cutover = Cutover(
-            count=self._config.layout.count,
-            shards=self._begin.shards,
-            predecessor=predecessor.layout,
-            overlap_seconds=self._config.overlap_seconds,
-        )
-        mending = self._make_mending(predecessor, cutover)
-        takeover = Takeover(
-            folder=self._folder,
-            cutover=cutover,
-            config=self._config,
-            shards=self._begin.shards,
-            siblings=self._siblings,
-            apply=self._flow.apply,
-            settled=self._settled,
-            away=self._shards.away,
-            heard_since=self._shards.heard_since,
-            hurry=self._shards.hurry,
-            inherit=Inheritance(
-                shards=self._begin.shards,
-                count=self._config.layout.count,
-                predecessor=predecessor.layout,
-                send=self._shards.command,
-                kept=self._shards.kept,
-                clock=self._clock,
-                log=self._log,
-            ),
-            mending=mending,
-            clock=self._clock,
-            chance=self._chance,
-            disk=self._disk,
-            log=self._log,
-        )
+        handover = self._parts.new_handover(predecessor, self._save_queue)
+        cutover, mending, takeover = handover.cutover, handover.mending, handover.takeover
         if self._orders.predecessor_retired and not takeover.has_evidence():
             return  # a state that was lost after the handover: nobody is left to ask, and nothing to wait for
         self._takeover = takeover
@@ -323,36 +206,12 @@ class Worker:
         assert self._tasks is not None
         self._taking_over = self._tasks.create_task(self._take_over(takeover), name="handover")
 
-    def _make_mending(self, predecessor: contract.Predecessor, cutover: Cutover) -> Mending:
-        layout, count = predecessor.layout, self._config.layout.count
-        return Mending(
-            generation=self._config.generation,
-            count=count,
-            predecessor=predecessor.generation,
-            pods_of=lambda shard: {layout.pod_of(old) for old in overlapping_shards(shard, count, layout)},
-            own_user=self._flow.own_user,
-            siblings=self._siblings,
-            carry_out=self._flow.carry_out,
-            flows=cutover.flows,
-            save=self._save_queue,
-            lost=self._lost,
-            path=self._folder / "mending.json",
-            disk=self._disk,
-            clock=self._clock,
-            chance=self._chance,
-            log=self._log,
-        )
-
     async def _take_over(self, takeover: Takeover) -> None:
         await takeover.run()
         self._handover = takeover.status()
         self._takeover = None
         self._flow.release()
         self._probe_sessions()
-
-    def _settled(self) -> bool:
-        """Whether everything from before the end of the handover is acknowledged, so that no resume brings it again."""
-        return self._delivery.oldest_seconds < LATE_SECONDS
 
     @staticmethod
     def _over(orders: Orders) -> bool:
@@ -448,31 +307,10 @@ class Worker:
 
     # --- Sessions on disk ---------------------------------------------------------------------------------------------
 
-    async def _save_often(self) -> None:
-        while True:
-            due = self._clock.monotonic() + SAVE_SECONDS
-            await self._clock.sleep(SAVE_SECONDS)
-            self._lag.observe(max(0.0, self._clock.monotonic() - due))
-            self._shards.look_at_pace()
-            self._look_at_memory()
-            self._old_side.look()
-            self._save()
-
-    def _lost(self, shard: int, cause: str, events: int) -> None:
-        self._gaps.note(shard, cause=cause, events=events, now=self._clock.unix_milliseconds())
-
-    def _look_at_memory(self) -> None:
-        memory = self._delivery.memory
-        self._largest_memory = max(self._largest_memory, memory)
-        quiet = self._quiet.look(self._shards.received_bytes, self._clock.monotonic())
-        if quiet or (self._largest_memory > MUCH_MEMORY and memory < LITTLE_MEMORY):
-            self._largest_memory = 0
-            self._give_back_memory()
-
     def _sessions_changed(self) -> None:
         """A session began or ended: a kill right after must find it on disk, so it is written in this turn."""
         asyncio.get_running_loop().call_soon(self._save)
-        self._quiet.sessions_changed = True
+        self._upkeep.sessions_changed()
 
     def _save(self) -> None:
         if self._shards.started and self._ending is None:
@@ -570,9 +408,5 @@ class Worker:
 
     def _measures(self) -> Measures:
         errors: dict[str, float] = {} if self._hooks is None else dict(self._hooks.errors)
-        own = Measures(counters={"hookErrors": errors}, histograms={"lag": self._lag.counts()})
+        own = Measures(counters={"hookErrors": errors}, histograms={"lag": self._upkeep.lag.counts()})
         return merged((own, self._shards.measures(), self._delivery.measures))
-
-
-def _permits(gate: PermitClient, hooks: Hooks | None) -> Permits:
-    return gate if hooks is None or permits.NAME not in hooks else permits.HookedPermits(gate, hooks)

@@ -79,7 +79,7 @@ def test_a_worker_that_does_not_answer_is_not_healthy_because_it_once_was() -> N
             return await worker.handle(message)
 
         assert pod.pod is not None
-        pod.pod._workers[1].link = DirectLink(handle)
+        pod.pod._workers._slots[1].link = DirectLink(handle)
         before = silence(pod)
         await world.clock.sleep(8)
         assert silence(pod)[1] > before[1] + 6, "what it said grows old"

@@ -138,13 +138,13 @@ BUGS: Final[Mapping[str, Planted]] = {
     "a queue without a bound": Planted(
         what="Events are accepted, and kept, however many wait.",
         breaks="bounds",
-        seeds=(47, 187, 208, 7),
+        seeds=(6, 25, 34, 60),
         changes=_never_full,
     ),
     "a drop that nobody counts": Planted(
         what="What is dropped at the queue's bound is not counted.",
         breaks="nothing is lost",
-        seeds=(47, 187, 208),
+        seeds=(6, 25, 34, 60),
         changes=lambda: [(Ledger, "count_drop", lambda self, name, reason, count=1: None)],
     ),
 }
