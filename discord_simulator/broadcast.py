@@ -91,8 +91,7 @@ class Broadcast:
         if lag.idle and treatment.most <= 0.0:
             session.dispatch(event)
             return
-        lane = event.stream if treatment.per_guild else 0
-        due = lag.hold(event, lane=lane, delay=treatment.delay(self._random), now=self._now())
+        due = lag.hold(event, per_guild=treatment.per_guild, delay=treatment.delay(self._random), now=self._now())
         self._schedule.at(due, partial(self.pass_lagging, session))
 
     def pass_lagging(self, session: Session) -> None:

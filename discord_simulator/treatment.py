@@ -62,17 +62,25 @@ class Lag:
         self.stalled_until = 0.0
         self._waiting: list[tuple[float, int, Event]] = []
         self._added = 0
-        self._last_due: dict[int, float] = {}
+        self._last_due = 0.0
+        """When the last one that waits is due, and that for each stream."""
+        self._last_of_stream: dict[int, float] = {}
 
     @property
     def idle(self) -> bool:
         """Whether nothing that came earlier is still to pass."""
         return not self._waiting and self.stalled_until <= 0.0
 
-    def hold(self, event: Event, *, lane: int, delay: float, now: float) -> float:
-        """Keep *event* back, behind all of its *lane*; answers when the session is to be looked at again."""
-        due = max(self._last_due.get(lane, 0.0), now + delay, self.stalled_until)
-        self._last_due[lane] = due
+    def hold(self, event: Event, *, per_guild: bool, delay: float, now: float) -> float:
+        """Keep *event* back, behind all that waits of its guild (*per_guild*), or behind all that waits at all.
+
+        What waits has been held back under either rule, as treatments change; so both are kept up for each event.
+        Answers when the session is to be looked at again.
+        """
+        before = self._last_of_stream.get(event.stream, 0.0) if per_guild else self._last_due
+        due = max(before, now + delay, self.stalled_until)
+        self._last_due = max(due, self._last_due)
+        self._last_of_stream[event.stream] = due
         self._added += 1
         heapq.heappush(self._waiting, (due, self._added, event))
         return due
@@ -86,7 +94,8 @@ class Lag:
         while self._waiting and self._waiting[0][0] <= now:
             passed.append(heapq.heappop(self._waiting)[2])
         if not self._waiting:
-            self._last_due.clear()
+            self._last_due = 0.0
+            self._last_of_stream.clear()
         return passed
 
     def waiting(self) -> int:
