@@ -5,22 +5,24 @@ Replies go to the session that asked and to no other. Source: Discord, "Send Eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
+from discord_simulator.bodies import presence_body
 from discord_simulator.events import Event, EventKind
 from discord_simulator.guilds import Guild, member_body, member_name
-from discord_simulator.intents import GUILD_MEMBERS
+from discord_simulator.intents import GUILD_MEMBERS, GUILD_PRESENCES
 from discord_simulator.sessions import Session
 
 if TYPE_CHECKING:
     from discord_simulator.gateway import Gateway
 
 _CHUNK: Final = 1000
-_LARGEST_QUERY_ANSWER: Final = 100
+_MOST_NAMED: Final = 100
+"""Members that a prefix finds, and ids that are looked at."""
 _ALL_MEMBERS_EVERY: Final = 30.0
 _LONGEST_NONCE: Final = 32
 
@@ -34,6 +36,7 @@ class _RequestMembers(msgspec.Struct):
     query: str | None = None
     limit: int = 0
     user_ids: list[_Snowflake] | _Snowflake | None = None
+    presences: bool | None = None
     nonce: str | None = None
 
     @property
@@ -107,19 +110,20 @@ class Commands:
         self._gateway.truth.counters.member_requests += 1
         for guild in self._own_guilds(session, [request.guild_id]):
             if request.user_ids is not None:
-                wanted = request.user_ids if isinstance(request.user_ids, list) else [request.user_ids]
+                # "Limited to returning 100 members"; that those past it are not named as not found is our inference.
+                wanted = (request.user_ids if isinstance(request.user_ids, list) else [request.user_ids])[:_MOST_NAMED]
                 members = {str(guild.id + 1000 + i): i for i in range(guild.members)}
                 found = sorted({members[str(id)] for id in wanted if str(id) in members})
                 # Those that it does not know it gives back as they came, strings or numbers.
                 missing = [id for id in wanted if str(id) not in members]
-                self._chunks(session, guild, found, {"not_found": missing, **request.echoed_nonce})
+                self._chunks(session, guild, request, found, missing=missing)
             elif request.query == "" and request.limit == 0:
                 self._all_members(session, guild, request)
             else:
-                limit = min(request.limit or _LARGEST_QUERY_ANSWER, _LARGEST_QUERY_ANSWER)
+                limit = min(request.limit or _MOST_NAMED, _MOST_NAMED)
                 prefix = (request.query or "").lower()
                 named = (i for i in range(guild.members) if member_name(guild, i).startswith(prefix))
-                self._chunks(session, guild, list(islice(named, limit)), request.echoed_nonce)
+                self._chunks(session, guild, request, list(islice(named, limit)))
 
     def _all_members(self, session: Session, guild: Guild, request: _RequestMembers) -> None:
         if not session.intents & GUILD_MEMBERS:
@@ -133,18 +137,32 @@ class Commands:
             self._reply(session, "RATE_LIMITED", body, guild=None)
             return
         self._all_members_at[guild.id] = now
-        self._chunks(session, guild, list(range(guild.members)), request.echoed_nonce)
+        self._chunks(session, guild, request, list(range(guild.members)))
 
-    def _chunks(self, session: Session, guild: Guild, members: list[int], extra: Mapping[str, object]) -> None:
+    def _chunks(
+        self,
+        session: Session,
+        guild: Guild,
+        request: _RequestMembers,
+        members: list[int],
+        *,
+        missing: list[_Snowflake] | None = None,
+    ) -> None:
         chunks = [members[first : first + _CHUNK] for first in range(0, len(members), _CHUNK)] or [[]]
+        # Without the intent, ``presences`` is taken for false (Discord, "Request Guild Members").
+        with_presences = request.presences and session.intents & GUILD_PRESENCES
         for index, chunk in enumerate(chunks):
             body: dict[str, object] = {
                 "members": [member_body(guild, i) for i in chunk],
                 "guild_id": str(guild.id),
                 "chunk_index": index,
                 "chunk_count": len(chunks),
-                **extra,
+                **request.echoed_nonce,
             }
+            if missing is not None:
+                body["not_found"] = missing
+            if with_presences:
+                body["presences"] = [msgspec.Raw(presence_body(guild=guild, user=i, online=True)) for i in chunk]
             self._reply(session, "GUILD_MEMBERS_CHUNK", body, guild=guild)
 
     def _voice(self, session: Session, state: _VoiceState) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from discord_simulator.intents import GUILDS
+from discord_simulator.intents import ALL, GUILD_PRESENCES, GUILDS
 
 
 def test_one_identify_per_bucket_in_five_seconds_whatever_the_shard_count(make_world):
@@ -155,6 +155,37 @@ def test_members_by_id_name_those_not_found(make_world):
     assert [m["user"]["id"] for m in chunk["d"]["members"]] == [str(guild + 1000)]
     assert chunk["d"]["not_found"] == ["5"]
     assert "nonce" not in chunk["d"]
+
+
+def test_at_most_a_hundred_ids_are_looked_at(make_world):
+    world = make_world(guilds=1, members_per_guild=200)
+    client = world.ready([0, 1])
+    guild = world.guilds[0]
+    known = [guild + 1000 + index for index in range(120)]
+    client.say(8, {"guild_id": guild, "user_ids": [5, *known]})
+    (chunk,) = client.dispatches("GUILD_MEMBERS_CHUNK")
+    assert [m["user"]["id"] for m in chunk["d"]["members"]] == list(map(str, known[:99]))
+    assert chunk["d"]["not_found"] == [5]
+
+
+def test_presences_of_members_are_for_those_who_ask_and_have_the_intent(make_world):
+    world = make_world(guilds=1, members_per_guild=1200)
+    client, blind = world.ready([0, 1]), world.ready([0, 1], intents=ALL & ~GUILD_PRESENCES)
+    guild = world.guilds[0]
+    everybody = {"guild_id": guild, "query": "", "limit": 0}
+    client.say(8, {"guild_id": guild, "user_ids": [guild + 1003, 5], "presences": True})
+    client.say(8, {"guild_id": guild, "query": "user", "limit": 3, "presences": True})
+    client.say(8, {"guild_id": guild, "query": "user", "limit": 3, "presences": False})
+    client.say(8, {**everybody, "presences": True})
+    blind.say(8, {"guild_id": guild, "query": "user", "limit": 3, "presences": True})
+    *asked, first, last = [p["d"] for p in client.dispatches("GUILD_MEMBERS_CHUNK")]
+    assert [len(chunk.get("presences", "")) for chunk in asked] == [1, 3, 0]
+    assert (len(first["presences"]), len(last["presences"])) == (1000, 200)
+    for chunk in (asked[0], asked[1], first, last):
+        assert [p["user"]["id"] for p in chunk["presences"]] == [m["user"]["id"] for m in chunk["members"]]
+    assert "presences" not in asked[2]
+    (unseen,) = blind.dispatches("GUILD_MEMBERS_CHUNK")
+    assert (len(unseen["d"]["members"]), "presences" in unseen["d"]) == (3, False)
 
 
 def test_voice_state_goes_to_all_and_voice_server_to_the_asker(make_world):
