@@ -28,7 +28,7 @@ class Transport(Protocol):
         ...
 
     def drop(self) -> None:
-        """End the connection without a close frame; what is queued may be lost."""
+        """Reset the connection, without a close frame; what is queued may be lost."""
         ...
 
 

@@ -8,13 +8,17 @@ Pings, pongs and the closing handshake are aiohttp's.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Final
 
 from aiohttp import web
 
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""``struct linger``: on, for no time, so that the close sends a RST."""
 LARGEST_BACKLOG: Final = 32 << 20
 """Bytes that a client may leave unread before its connection is dropped; its session stays."""
 
@@ -58,7 +62,11 @@ class SocketTransport:
             self._closing = asyncio.get_running_loop().create_task(self._socket.close(code=code), name=f"close {code}")
 
     def drop(self) -> None:
+        """Reset the TCP connection. To abort is no reset: with everything read, the kernel ends it with a plain FIN."""
         self._frames.clear()
+        socket = self._transport.get_extra_info("socket")
+        if socket is not None and not self._transport.is_closing():
+            socket.setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
         self._transport.abort()
 
     def flush(self) -> bool:

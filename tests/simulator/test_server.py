@@ -190,6 +190,28 @@ async def test_a_drop_has_no_close_frame():
         assert client.socket.close_code == 1006
 
 
+async def test_a_drop_is_a_reset_of_the_tcp_connection():
+    async with _simulator(guilds=1) as (server, base, http):
+        port = int(base.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /?v=10&encoding=json HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        identify = b'{"op":2,"d":{"token":"%b","intents":1,"properties":{}}}' % DEFAULT_TOKEN.encode()
+        no_mask = bytes(4)
+        writer.write(bytes((0x81, 0x80 | len(identify))) + no_mask + identify)
+        await reader.readuntil(b'"t":"GUILD_CREATE"')
+        async with http.post(f"{base}/control/faults", json={"action": "drop"}) as response:
+            assert await response.json() == {"affected": 1}
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(1 << 16):
+                pass
+        writer.close()
+        assert server.gateway.truth.counters.closed_by_server == {"dropped": 1}
+
+
 @pytest.mark.parametrize(("code", "kept"), [(1000, False), (1001, False), (4000, True), (3000, True), (None, True)])
 async def test_a_clients_close_code_decides_the_sessions_fate(code, kept, eventually):
     async with _simulator(guilds=1) as (server, base, http):
