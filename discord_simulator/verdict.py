@@ -102,6 +102,8 @@ class _Comparison:
                     self._sent.add(event)
                     self._event_of[session.id, sequence] = event
         self._deliveries: dict[int, int] = defaultdict(int)
+        self._keys: dict[int, int] = defaultdict(int)
+        """Under how many (session, sequence) an event came: redeliveries with the same one make up for nothing."""
         self._marked_deliveries: dict[int, int] = defaultdict(int)
         self._duplicated = self._unmarked = self._redelivered = self._at_source = self._uncounted = 0
         self._duplicated_events: dict[int, None] = {}
@@ -132,8 +134,9 @@ class _Comparison:
                 continue
             if marked:
                 self._marked_deliveries[event] += 1
+            again = (session, sequence) in acknowledged
+            self._keys[event] += not again
             if self._deliveries[event]:
-                again = (session, sequence) in acknowledged
                 self._count_duplicate(event, again=again)
                 self._at_source += not again and (session, event) in by_source
             else:
@@ -186,14 +189,16 @@ class _Comparison:
         """Lost, duplicated and duplicated unmarked where equal events are judged by how many there are."""
         wanted: dict[int, int] = defaultdict(int)
         got: dict[int, int] = defaultdict(int)
+        keys: dict[int, int] = defaultdict(int)
         marked: dict[int, int] = defaultdict(int)
         for event in self._sent:
             # An event whose body exists once is a key of its own; negative, so that it meets no digest.
             key = self._truth.events.keys[event - self._truth.events.first] or -event
             wanted[key] += 1
             got[key] += self._deliveries.get(event, 0)
+            keys[key] += self._keys.get(event, 0)
             marked[key] += self._marked_deliveries.get(event, 0)
-        lost = sum(max(0, count - got[key]) for key, count in wanted.items())
+        lost = sum(max(0, count - keys[key]) for key, count in wanted.items())
         duplicated = sum(max(0, got[key] - count) for key, count in wanted.items())
         unmarked = sum(max(0, got[key] - count - marked[key]) for key, count in wanted.items())
         return lost, duplicated, unmarked

@@ -64,6 +64,13 @@ ALL_OF_OLD = {2: 1, 3: 2, 4: 3, 5: 4}
         ),
         pytest.param(
             _truth(ALL_OF_OLD),
+            _received((OLD, 2), (OLD, 3), (OLD, 4), (OLD, 3)),
+            {"sent": 4, "delivered": 3, "lost": 1, "lost_by_key": 1, "duplicated": 1, "redelivered": 1}
+            | {"duplicated_unmarked": 1},
+            id="a redelivery makes up for no other event with an equal body",
+        ),
+        pytest.param(
+            _truth(ALL_OF_OLD),
             _received((OLD, 1), (OLD, 2), (OLD, 3), (OLD, 4), (OLD, 5), ("unknown", 3)),
             {"sent": 4, "delivered": 4, "uncounted": 2},
             id="READY and strangers are not counted",

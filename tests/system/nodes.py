@@ -12,6 +12,7 @@ import random
 from gateway_operator.cluster.port import CONFIG_MAP, POD, SECRET, STATEFUL_SET, Manifest
 from gateway_operator.cluster.processes import statefulsets
 from gateway_operator.cluster.processes.objects import ObjectStore
+from system.forgiven import Wiped
 from system.running_pod import RunningPod
 from system.tally import Tally
 from system.trace import Trace
@@ -33,6 +34,8 @@ class Nodes:
         self._skew_seconds = skew_seconds
         self._chance = random.Random(f"nodes/{world.seed}")
         self.tally = Tally()
+        self.wiped: list[Wiped] = []
+        """Pods that were deleted and had no volume."""
         self._pods: dict[str, RunningPod] = {}
         self._forced = 0
         self._changed = asyncio.Event()
@@ -108,6 +111,8 @@ class Nodes:
         del self._pods[running.name]
         if not running.has_volume:
             self._world.disk(running.name).wipe()
+            now = asyncio.get_running_loop().time()
+            self.wiped.append(Wiped(running.name, now if running.ended_at is None else running.ended_at, now))
         self._store.remove(POD, running.namespace, running.name)
         self._changed.set()
 

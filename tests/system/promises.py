@@ -99,7 +99,7 @@ def lost_by_name(truth: Truth, received: Received, *, without: frozenset[str]) -
 
     for event in set(event_of.values()):
         wanted[key(event)] += 1
-    for index, sequence in zip(received.session, received.sequence, strict=True):
+    for index, sequence in set(zip(received.session, received.sequence, strict=True)):
         delivered = event_of.get((received.sessions[index], sequence))
         if delivered is not None:
             got[key(delivered)] += 1

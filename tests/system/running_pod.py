@@ -68,6 +68,8 @@ class RunningPod:
         self._annotations = dict(metadata.get("annotations") or {})
         self._grace = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
         self._ending = asyncio.Event()
+        self.ended_at: float | None = None
+        """When it was told of its deletion, on the loop's clock."""
         self._refreshed = asyncio.Event()
         self._missing: str | None = None
         service = headless_service_name(metadata["labels"][GATEWAY_LABEL])
@@ -124,6 +126,8 @@ class RunningPod:
 
     def end(self) -> None:
         """The pod is deleted."""
+        if self.ended_at is None:
+            self.ended_at = asyncio.get_running_loop().time()
         self._ending.set()
 
     def forget(self) -> None:

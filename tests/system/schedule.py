@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
-from system.kinds import DELETES_PODS, KEEPS_CHECKPOINTS_FROM_OTHERS, KINDS, Kind
+from system.kinds import KINDS, Kind
 from system.setting import Setting, draw_scarcity, draw_setting
 
 Anchor = Literal["load", "begun", "committed"]
@@ -46,13 +46,6 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     setting: Setting
     steps: tuple[Step, ...]
-
-    @property
-    def tolerant(self) -> bool:
-        """Whether sessions may be given up: what a deleted pod leaves of them with others may not get there, or back.
-        What is lost must then have been those sessions'."""
-        acts = {step.act for step in self.steps}
-        return self.setting.frail or bool(acts & DELETES_PODS and acts & KEEPS_CHECKPOINTS_FROM_OTHERS)
 
     def with_steps(self, steps: tuple[Step, ...]) -> Schedule:
         return msgspec.structs.replace(self, steps=steps)
@@ -92,6 +85,8 @@ def draw_schedule(seed: int) -> Schedule:
         if resource is None or _is_free(busy.setdefault(resource, []), step):
             steps.append(step)
     steps.extend(_draw_ordeal(seed, setting, busy, begins=begins))
+    if setting.remembers:
+        steps.extend(_draw_weather(seed, begins=begins))
     if any(step.act == "force_delete" for step in steps):
         setting = msgspec.structs.replace(setting, volume=True)
     setting = draw_scarcity(seed, setting)
@@ -171,6 +166,25 @@ def _draw_ordeal(seed: int, setting: Setting, busy: dict[str, _Spans], *, begins
     if name == "late write" and begins:
         return _late_write(chance, busy.setdefault("operator", []))
     return []
+
+
+def _draw_weather(seed: int, *, begins: bool) -> list[Step]:
+    """Discord as a whole is away, or far away, in some seeds; also from a random number of its own."""
+    chance = random.Random(f"weather/{seed}")
+    name = chance.choices(["fair", "discord_outage", "slow_discord"], weights=[84, 8, 8])[0]
+    if name == "fair":
+        return []
+    after: Anchor = chance.choice(["load", "begun", "committed"]) if begins else "load"
+    return [
+        Step(
+            act=name,
+            at=round(chance.uniform(0, {"load": 45.0, "begun": 10.0, "committed": 1.0}[after]), 3),
+            after=after,
+            seconds=round(chance.uniform(2, 40), 3),
+            draw=chance.randrange(1_000_000),
+            options={"delay": chance.choice([0.2, 0.8, 2.0])} if name == "slow_discord" else {},
+        )
+    ]
 
 
 def _long_absence(chance: random.Random, setting: Setting, taken: _Spans) -> list[Step]:

@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway_operator.cluster.port import POD, STATEFUL_SET, Manifest
 from gateway_operator.resources.naming import REVISION_ANNOTATION
-from system.kinds import ENDS_PROCESSES
+from system.forgiven import Struck, begun_anew, forgiven
 from system.schedule import Schedule, Step
 from system.story import GATEWAY_MANIFEST, NAMESPACE, SIMULATED, System, hear_lost_exceptions
 from system.strikes import strike
@@ -135,7 +135,7 @@ class _Run:
             queue=QueueLimit.of(setting),
         )
         self._system.on_record = self._watch.hear
-        self._struck = 0
+        self._struck: list[Struck] = []
         self._running = 0
         """Steps that have begun and not ended, or will begin without anything else having to happen."""
 
@@ -162,7 +162,7 @@ class _Run:
             generations=len(watch.active_since),
             seconds=self._world.clock.monotonic(),
             most_tasks=watch.most_tasks,
-            struck=self._struck,
+            struck=len(self._struck),
             digest=system.trace.digest(),
             trace=tuple(system.trace.lines),
         )
@@ -176,12 +176,15 @@ class _Run:
                 received=system.bot.received(),
                 held_by=system.discord.held_by,
                 active_since=self._watch.active_since,
-                tolerant=self._schedule.tolerant,
+                frail=setting.frail,
+                forgiven=forgiven(system.nodes.wiped, self._struck, self._watch.settled_at),
+                begun_anew=begun_anew(system.nodes.wiped, self._watch.settled_at),
+                acts=frozenset(step.act for step in self._schedule.steps),
                 abandoned=system.discord.abandoned(),
+                settled_since=self._watch.settled_since,
                 by_shard=setting.ordering == "shard" and not reconfigured,
                 without=frozenset({"TYPING_START"} if setting.exclude else ()),
                 dropped=system.nodes.tally.dropped() if setting.drops else Counter(),
-                all_lived=not ENDS_PROCESSES & {step.act for step in self._schedule.steps},
             )
         )
 
@@ -213,12 +216,15 @@ class _Run:
         if step.after != "load":
             await (self._watch.begun if step.after == "begun" else self._watch.committed).wait()
             self._running += 1
+        began = None
         try:
             await self._system.sleep(step.at)
-            self._struck += 1
+            began = self._world.clock.monotonic()
             await strike(self._system, step)
         finally:
             self._running -= 1
+            if began is not None:
+                self._struck.append(Struck(step.act, began, self._world.clock.monotonic()))
 
     async def _rest(self) -> None:
         """Wait until no step is under way and everything is as it was asked for."""

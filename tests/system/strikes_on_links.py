@@ -95,6 +95,24 @@ async def discord_window(system: System, step: Step, chance: random.Random) -> N
     await system.sleep(step.seconds)
 
 
+async def discord_outage(system: System, step: Step, chance: random.Random) -> None:
+    """All of Discord at once: connections drop, none is to be had, and its REST API is away; sessions outlive it."""
+    for window in ("refuseConnections", "api"):
+        system.discord.fault(window, seconds=step.seconds, milliseconds=[0, 0])
+    system.discord.fault("drop")
+    await system.sleep(step.seconds)
+
+
+async def slow_discord(system: System, step: Step, chance: random.Random) -> None:
+    """A pod's way to Discord takes its time, both ways."""
+    if pods := [pod.node for pod in system.nodes.running]:
+        pod, delay = chance.choice(pods), step.options["delay"]
+        system.trace.note("network", f"takes {delay} s between {pod} and discord")
+        system.world.network.links.set_delay(pod, "discord", (delay / 2, delay))
+        await system.sleep(step.seconds)
+        system.world.network.links.reset_delay(pod, "discord")
+
+
 async def burst(system: System, step: Step, chance: random.Random) -> None:
     system.discord.load(system.rate * step.options["times"])
     await system.sleep(step.seconds)
@@ -122,6 +140,8 @@ ACTS: Final[Mapping[str, Act]] = {
         reset_connections,
         discord_stalls,
         discord_window,
+        discord_outage,
+        slow_discord,
         burst,
         guilds_come_and_go,
         guild_outage,

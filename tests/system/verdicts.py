@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from system.promises import delivered_by, generations_going_back, lost_by_name, unexplained_duplicates
+from system.kinds import ENDS_PROCESSES, LEAVES_SESSIONS_ALONE, LOSES_ANSWERS
+from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
+from system.promises import generations_going_back, lost_by_name, unexplained_duplicates
 from system.tally import REASONS
 
 from discord_simulator.receipts import Received
@@ -17,6 +19,12 @@ from discord_simulator.verdict import judge
 
 SNAPSHOTS: Final = frozenset({"READY", "RESUMED", "GUILD_CREATE"})
 """Names of dispatches that are not, or not always, events that Discord counts as sent."""
+AROUND_MILLISECONDS: Final = 30_000
+"""Before and after a commit, in which what one generation's session lost may have to come from the other's."""
+SETTLING_MILLISECONDS: Final = 20_000
+"""After a handover, in which streams of the guilds whose place was not known yet may be behind the others."""
+FEW_MARKED: Final = 5
+"""Where traffic is so little that a stream's place shows in nothing."""
 _GENERATION = re.compile(r"-g(\d+)-")
 
 
@@ -28,18 +36,37 @@ class Evidence:
     """By session, the pod that identified it."""
     active_since: Sequence[tuple[int, int]]
     """Generations and when each became the active one, in unix milliseconds."""
-    tolerant: bool
-    """Sessions may have been given up, and their events lost."""
+    frail: bool
+    """Discord has ended sessions."""
+    forgiven: frozenset[str]
+    """Pods whose sessions may have been given up otherwise, and their events lost."""
+    begun_anew: frozenset[str]
+    """Pods whose sessions may have been given up, but no event lost."""
     abandoned: frozenset[str]
     """Sessions that nobody holds any more, and that nobody ended: their pods were lost with all that they knew."""
+    settled_since: Mapping[int, int]
+    """By generation, when it had taken over for good, in unix milliseconds."""
     by_shard: bool
     """The order of a session is kept, not only that of a guild."""
     without: frozenset[str]
     """Names that the bot does not want."""
     dropped: Counter[tuple[str, str]]
     """What the pods counted as dropped, by name and reason; empty where nothing is to be dropped."""
-    all_lived: bool
-    """No process of a pod was ended before its time, so that none dropped what came again."""
+    acts: frozenset[str]
+    """What befell the system."""
+
+    @property
+    def all_lived(self) -> bool:
+        """No process of a pod was ended before its time, so that none dropped what came again."""
+        return not ENDS_PROCESSES & self.acts
+
+    @property
+    def tolerant(self) -> bool:
+        return self.frail or bool(self.forgiven)
+
+    def forgives(self, session: SessionTruth) -> bool:
+        """Whether *session* may have been given up."""
+        return self.frail or self.held_by.get(session.id) in self.forgiven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +96,17 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
             broken.append(f"nothing is lost: {lost} events are, such as {owed[0]}")
     if copies := unexplained_duplicates(truth, received):
         broken.append(f"nothing comes twice: {len(copies)} events did, such as {copies[0]}")
-    disordered = list(_disordered(evidence, sessions))
-    if disordered:
+    broken.extend(_needless(evidence, verdict.redelivered))
+    arrivals = Arrivals(truth, received)
+    excused = {event for session in truth.sessions if session.id in sessions.given_up for event in session.events}
+    if disordered := list(disordered_in_guilds(arrivals, excused=frozenset(excused))):
         broken.append(f"order in a guild: {len(disordered)} times not, such as {disordered[0]}")
     if evidence.by_shard:
-        first = judge(
-            truth,
-            delivered_by(received, 1),
-            include=lambda session: sessions.generation(session) == 1,
-            without=evidence.without,
-        )
-        if first.lane_violations:
-            broken.append(f"order in a session: {first.lane_violations} times not, such as {first.order_examples[0]}")
+        generation_of = {session.id: sessions.generation(session) for session in truth.sessions}
+        since = {number: at + SETTLING_MILLISECONDS for number, at in evidence.settled_since.items() if number > 1}
+        disordered = list(disordered_in_sessions(arrivals, generation_of=generation_of, since={1: 0, **since}))
+        if disordered:
+            broken.append(f"order in a session: {len(disordered)} times not, such as {disordered[0]}")
     broken.extend(generations_going_back(truth, received))
     numbers = Numbers(
         sent=verdict.sent,
@@ -117,10 +143,11 @@ class _Sessions:
             key = (self.generation(session), session.shard)
             before = latest.get(key)
             if before is not None:
-                self.given_up.add(before.id)
                 self._replaced.append((before, session))
+                if evidence.forgives(before):
+                    self.given_up.add(before.id)
             latest[key] = session
-            if session.end not in (None, "clientClose"):
+            if session.end not in (None, "clientClose") and evidence.forgives(session):
                 self.given_up.add(session.id)
 
     def generation(self, session: SessionTruth) -> int:
@@ -130,15 +157,20 @@ class _Sessions:
     def active_at(self, moment: int) -> int:
         return max((number for number, since in self._evidence.active_since if since <= moment), default=0)
 
+    def explain(self, sessions: Iterable[SessionTruth], moment: int) -> bool:
+        """Whether one of *sessions* was given up that was to deliver what was made at *moment*."""
+        active = {self.active_at(moment - AROUND_MILLISECONDS), self.active_at(moment + AROUND_MILLISECONDS)}
+        return any(session.id in self.given_up and self.generation(session) in active for session in sessions)
+
     def broken(self) -> Iterator[str]:
         for session in self._evidence.truth.sessions:
             ended = session.ended_at
             if session.end == "clientClose" and ended is not None and self.generation(session) == self.active_at(ended):
                 yield f"sessions live on: we ended session {session.id} of the active generation"
                 return
-        if self._evidence.tolerant:
-            return
         for before, after in self._replaced:
+            if self._evidence.forgives(before) or self._evidence.held_by.get(before.id) in self._evidence.begun_anew:
+                continue
             since = self._committed.get(self.generation(after))
             if since is not None and after.created_at > since:
                 yield (
@@ -146,6 +178,17 @@ class _Sessions:
                     f"session than before, which ended as {before.end}"
                 )
                 return
+
+
+def _needless(evidence: Evidence, redelivered: int) -> Iterator[str]:
+    """Copies that come although nothing has happened that explains them."""
+    if redelivered and not evidence.acts & LOSES_ANSWERS:
+        yield f"nothing comes twice: {redelivered} events came again, and no answer was lost"
+    marked = len(evidence.received.marked)
+    if marked and len(evidence.active_since) < 2:
+        yield f"nothing comes twice: {marked} events were marked without a reshard"
+    if marked > FEW_MARKED and evidence.acts <= LEAVES_SESSIONS_ALONE:
+        yield f"nothing comes twice: {marked} events were marked in a reshard that nothing disturbed"
 
 
 def _miscounted(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
@@ -187,42 +230,9 @@ def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[_Owed]:
         name = truth.names[truth.events.names[column]]
         if event in delivered or name in evidence.without:
             continue
-        if any(session.id in sessions.given_up for session, _ in copies):
-            continue
         at = truth.since + truth.events.at[column]
+        if sessions.explain((session for session, _ in copies), at):
+            continue
         if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
             seen_as = [(session.id, sequence) for session, sequence in copies]
             yield _Owed(name=name, what=f"{name} made at {at}, seen as {seen_as}")
-
-
-def _disordered(evidence: Evidence, sessions: _Sessions) -> Iterator[str]:
-    """Events that came for the first time after a later one of their guild had.
-
-    One that a session was given that was given up may be lost; to come late, from the next generation, is better.
-    """
-    truth, received = evidence.truth, evidence.received
-    event_of: dict[tuple[str, int], int] = {}
-    excused: set[int] = set()
-    for session in truth.sessions:
-        event_of |= {
-            (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
-        }
-        if evidence.tolerant and session.id in sessions.given_up:
-            excused.update(session.events)
-    seen: set[int] = set()
-    latest: dict[int, int] = {}
-    for index, sequence, at in zip(received.session, received.sequence, received.at, strict=True):
-        event = event_of.get((received.sessions[index], sequence))
-        if event is None or event in seen:
-            continue
-        seen.add(event)
-        column = event - truth.events.first
-        stream = truth.events.streams[column]
-        if event > latest.get(stream, 0):
-            latest[stream] = event
-        elif event not in excused:
-            made_at = truth.since + truth.events.at[column]
-            yield (
-                f"{truth.names[truth.events.names[column]]} of {truth.streams[stream]} made at {made_at}, "
-                f"which came at {at} as {received.sessions[index]}:{sequence}"
-            )

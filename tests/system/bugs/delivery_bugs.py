@@ -11,6 +11,7 @@ from system.bugs.planting import Change, Planted
 from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.lanes import Lane
 from shard_runtime.delivery.ledger import Ledger
+from shard_runtime.delivery.receiver import Receiver
 from shard_runtime.delivery.spilling import Spiller
 from shard_runtime.delivery.watermark import Watermark
 from shard_runtime.protocol import transitions
@@ -74,6 +75,25 @@ def _never_full() -> Iterable[Change]:
 
     yield Bounds, "make_room", lambda self, size: None
     yield Bounds, "trim", trim
+
+
+def _counted_twice() -> Iterable[Change]:
+    kept = Ledger.count_drop
+
+    def count(self: Ledger, name: str, reason: str, count: int = 1) -> None:
+        kept(self, name, reason, 2 * count)
+
+    yield Ledger, "count_drop", count
+
+
+def _sent_twice() -> Iterable[Change]:
+    kept = Receiver.post
+
+    async def post(self: Receiver, batch: Any) -> Any:
+        await kept(self, batch)
+        return await kept(self, batch)
+
+    yield Receiver, "post", post
 
 
 def _op_9_true_identifies() -> Iterable[Change]:
@@ -140,6 +160,18 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="bounds",
         seeds=(6, 25, 34, 60),
         changes=_never_full,
+    ),
+    "everything is sent twice": Planted(
+        what="Each request is made once more after it was acknowledged.",
+        breaks="nothing comes twice",
+        seeds=(11, 20, 23, 62),
+        changes=_sent_twice,
+    ),
+    "a drop that is counted twice": Planted(
+        what="What is dropped at the queue's bound counts as two events.",
+        breaks="drops are counted",
+        seeds=(357, 774),
+        changes=_counted_twice,
     ),
     "a drop that nobody counts": Planted(
         what="What is dropped at the queue's bound is not counted.",

@@ -10,6 +10,7 @@ import msgspec
 from system.bugs.planting import Change, Planted
 
 from shard_runtime.contract import Role, WindowEvent
+from shard_runtime.handover import cutover
 from shard_runtime.handover.alignment import Arrived, Decision, Evidence, Outcome
 from shard_runtime.handover.old_pod import OldPod
 from shard_runtime.handover.streams import StreamAlignment
@@ -39,6 +40,12 @@ def _forgets_its_seal() -> Iterable[Change]:
 
 def _released_at_the_seal() -> Iterable[Change]:
     yield OldPod, "released", lambda self, guild: self.reply is not None
+
+
+def _marks_everything() -> Iterable[Change]:
+    kept = cutover.Deliver
+
+    yield cutover, "Deliver", lambda event, marked: kept(event, True)
 
 
 class SeenSet:
@@ -92,6 +99,12 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="nothing comes twice",
         seeds=(1, 5, 3, 6),
         changes=_delivers_after_its_seal,
+    ),
+    "everything is marked": Planted(
+        what="What a new pod delivers first is said to be perhaps a duplicate, whatever is known of it.",
+        breaks="nothing comes twice",
+        seeds=(137, 141, 184, 192),
+        changes=_marks_everything,
     ),
     "restarted pod forgets its seal": Planted(
         what="A sealed pod that is started again is active again.",

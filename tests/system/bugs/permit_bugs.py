@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway_operator.identify import gate
 from gateway_operator.identify.gate import IdentifyGate
+from gateway_operator.planning import budget, decide
 from system.bugs.planting import Change, Planted
 
 from shard_runtime.contract import PermitResult
@@ -60,6 +61,12 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="identify buckets",
         seeds=(367, 1274),
         changes=lambda: [(gate, "SILENCE_SECONDS", 0.0)],
+    ),
+    "the last session starts are used": Planted(
+        what="Neither the planner nor the gate keeps the day's last session starts back.",
+        breaks="identify budget",
+        seeds=(14, 23, 64, 130),
+        changes=lambda: [(gate, "FLOOR", 0), (budget, "FLOOR", 0), (decide, "FLOOR", 0)],
     ),
     "a bucket counts from the sending": Planted(
         what="The gate counts a bucket's 5 s from when an IDENTIFY was sent, whatever held it up.",

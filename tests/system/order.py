@@ -1,0 +1,103 @@
+"""Whether events came in the order that is promised: of a guild always, of a session where the gateway keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from discord_simulator.receipts import Received
+from discord_simulator.truth import Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The first one of an event under one (session, sequence)."""
+
+    event: int
+    session: str
+    sequence: int
+    generation: int
+    """Of the pod that delivered it."""
+    at: int
+    """Unix milliseconds."""
+
+
+class Arrivals:
+    """All of a run, in order; redeliveries left out, which are promised no order."""
+
+    def __init__(self, truth: Truth, received: Received) -> None:
+        self._truth = truth
+        event_of: dict[tuple[str, int], int] = {}
+        for session in truth.sessions:
+            event_of |= {
+                (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
+            }
+        generations = [int(number) if number.isdecimal() else 0 for number in received.generations]
+        seen: set[tuple[str, int]] = set()
+        self.all: list[Arrival] = []
+        for index, sequence, generation, at in zip(
+            received.session, received.sequence, received.generation, received.at, strict=True
+        ):
+            key = received.sessions[index], sequence
+            event = event_of.get(key)
+            if event is not None and key not in seen:
+                seen.add(key)
+                self.all.append(Arrival(event, *key, generations[generation], at))
+
+    def made_at(self, arrival: Arrival) -> int:
+        return self._truth.since + self._truth.events.at[arrival.event - self._truth.events.first]
+
+    def stream(self, arrival: Arrival) -> int:
+        return self._truth.events.streams[arrival.event - self._truth.events.first]
+
+    def told(self, arrival: Arrival) -> str:
+        truth = self._truth
+        name = truth.names[truth.events.names[arrival.event - truth.events.first]]
+        return (
+            f"{name} of {truth.streams[self.stream(arrival)]} made at {self.made_at(arrival)}, "
+            f"which came at {arrival.at} as {arrival.session}:{arrival.sequence}"
+        )
+
+
+def disordered_in_guilds(arrivals: Arrivals, *, excused: frozenset[int]) -> Iterator[str]:
+    """Events that came for the first time after a later one of their guild had.
+
+    *excused* ones may, though not within one session: they were given to one that was given up and may be lost; to come
+    late, from the next generation, is better.
+    """
+    seen: set[int] = set()
+    latest: dict[int, int] = {}
+    latest_of_session: dict[tuple[str, int], int] = {}
+    for arrival in arrivals.all:
+        if arrival.event in seen:
+            continue
+        seen.add(arrival.event)
+        stream = arrivals.stream(arrival)
+        session = arrival.session, stream
+        before = latest_of_session.get(session, 0)
+        latest_of_session[session] = max(before, arrival.sequence)
+        if arrival.sequence < before:
+            yield arrivals.told(arrival)
+        elif arrival.event > latest.get(stream, 0):
+            latest[stream] = arrival.event
+        elif arrival.event not in excused:
+            yield arrivals.told(arrival)
+
+
+def disordered_in_sessions(
+    arrivals: Arrivals, *, generation_of: Mapping[str, int], since: Mapping[int, int]
+) -> Iterator[str]:
+    """Events that their own session's generation delivered after a later one of the session.
+
+    *since*: by generation, from when (unix milliseconds) an event must have been made for its order to be promised: a
+    handover keeps the order of guilds alone.
+    """
+    latest: dict[str, int] = {}
+    for arrival in arrivals.all:
+        generation = generation_of.get(arrival.session, 0)
+        begin = since.get(generation)
+        if begin is None or arrival.generation != generation or arrivals.made_at(arrival) < begin:
+            continue
+        if arrival.sequence < latest.get(arrival.session, 0):
+            yield arrivals.told(arrival)
+        latest[arrival.session] = max(arrival.sequence, latest.get(arrival.session, 0))

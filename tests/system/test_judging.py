@@ -1,0 +1,161 @@
+"""What simulated runs are judged by sees what it is there for, and forgives no more than it has to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from system.forgiven import Struck, Wiped, begun_anew, forgiven
+from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
+from system.promises import lost_by_name
+from system.verdicts import Evidence, judged
+
+from discord_simulator.receipts import Delivery, Receipts, Received
+from discord_simulator.truth import Counters, EventTruth, SessionTruth, Truth
+
+A, B = "a", "b"
+"""Sessions of generations 1 and 2."""
+
+
+def truth(*, ends: str | None = None) -> Truth:
+    """Events 1 to 4 of two guilds; 2 and 4 have equal bodies. Session a has all, b has 3 and 4."""
+
+    def session(name: str, pairs: dict[int, int], end: str | None = None) -> SessionTruth:
+        return SessionTruth(
+            id=name,
+            shard=0,
+            count=1,
+            intents=1,
+            created_at=0,
+            ended_at=None if end is None else 9,
+            end=end,
+            resumes=0,
+            sequences=list(pairs),
+            events=list(pairs.values()),
+        )
+
+    return Truth(
+        now=9,
+        since=0,
+        counters=Counters(),
+        names=["MESSAGE_CREATE", "WEBHOOKS_UPDATE"],
+        streams=[10, 20],
+        events=EventTruth(first=1, names=[0, 1, 0, 1], streams=[0, 0, 1, 0], keys=[0, 7, 0, 7], at=[1, 2, 3, 4]),
+        sessions=[session(A, {2: 1, 3: 2, 4: 3, 5: 4}, ends), session(B, {2: 3, 3: 4})],
+    )
+
+
+def received(*deliveries: tuple[str, int] | tuple[str, int, str]) -> Received:
+    """(session, sequence), in order; a third element marks one."""
+    receipts = Receipts(append=lambda line: None)
+    for session, sequence, *marked in deliveries:
+        delivery = Delivery(session=session, sequence=sequence, shard=0, name="X", marked=bool(marked))
+        receipts.record([delivery], generation="1" if session == A else "2", at=sequence)
+    return receipts.received()
+
+
+def evidence(*deliveries: tuple[str, int] | tuple[str, int, str]) -> Evidence:
+    return Evidence(
+        truth=truth(),
+        received=received(*deliveries),
+        held_by={A: "bot-g1-0", B: "bot-g2-0"},
+        active_since=[(1, 0)],
+        frail=False,
+        forgiven=frozenset(),
+        begun_anew=frozenset(),
+        abandoned=frozenset(),
+        settled_since={1: 0},
+        by_shard=True,
+        without=frozenset(),
+        dropped=Counter(),
+        acts=frozenset(),
+    )
+
+
+ALL = ((A, 2), (A, 3), (A, 4), (A, 5))
+
+
+def broken(what: Evidence) -> list[str]:
+    return [sentence.partition(":")[0] for sentence in judged(what)[1]]
+
+
+def test_all_that_was_sent_in_order_breaks_nothing() -> None:
+    assert broken(evidence(*ALL)) == []
+
+
+def test_a_redelivery_hides_no_loss_of_an_event_with_an_equal_body() -> None:
+    what = evidence((A, 2), (A, 3), (A, 4), (A, 3))
+    assert broken(replace(what, acts=frozenset({"kill_worker"}))) == ["nothing is lost"]
+    assert lost_by_name(what.truth, what.received, without=frozenset()) == {"WEBHOOKS_UPDATE": 1, "MESSAGE_CREATE": 0}
+
+
+def test_a_redelivery_wants_an_answer_that_was_lost() -> None:
+    what = evidence(*ALL, (A, 5))
+    assert broken(what) == ["nothing comes twice"]
+    assert broken(replace(what, acts=frozenset({"kill_worker"}))) == []
+
+
+def test_a_mark_wants_a_reshard() -> None:
+    what = evidence((A, 2), (A, 3), (A, 4), (A, 5, "marked"))
+    assert broken(what) == ["nothing comes twice"]
+    assert broken(replace(what, active_since=[(1, 0), (2, 3)])) == []
+
+
+def test_many_marks_want_a_disturbed_reshard() -> None:
+    what = evidence(*((A, 2, "marked") for _ in range(6)), *ALL[1:])
+    what = replace(what, active_since=[(1, 0), (2, 3)])
+    calm = broken(replace(what, acts=frozenset({"reshard", "bot_away"})))
+    assert calm == ["nothing comes twice"]
+    assert broken(replace(what, acts=frozenset({"reshard", "kill_pod"}))) == []
+
+
+def test_a_loss_is_excused_by_the_session_that_was_to_deliver_it_and_no_other() -> None:
+    what = evidence((A, 2), (A, 3), (A, 4))
+    of_another = replace(what, truth=truth(), forgiven=frozenset({"bot-g2-0"}), frail=False)
+    assert broken(of_another) == ["nothing is lost"]
+    own = replace(what, truth=truth(ends="closed:4009"), forgiven=frozenset({"bot-g1-0"}))
+    assert broken(own) == []
+
+
+def test_order_within_one_session_is_never_excused() -> None:
+    arrivals = Arrivals(truth(), received((A, 2), (A, 5), (A, 3), (A, 4)))
+    assert len(list(disordered_in_guilds(arrivals, excused=frozenset({1, 2, 3, 4})))) == 1
+    late = Arrivals(truth(), received((A, 2), (A, 5), (B, 2)))
+    assert not list(disordered_in_guilds(late, excused=frozenset()))
+
+
+@pytest.mark.parametrize(("since", "found"), [({1: 0}, 1), ({1: 4}, 0), ({2: 0}, 0)])
+def test_order_of_a_session_from_when_it_is_promised(since: dict[int, int], found: int) -> None:
+    arrivals = Arrivals(truth(), received((A, 2), (A, 4), (A, 3), (A, 5)))
+    assert len(list(disordered_in_sessions(arrivals, generation_of={A: 1, B: 2}, since=since))) == found
+
+
+POD = Wiped("bot-g1-0", told_at=100.0, at=110.0)
+
+
+@pytest.mark.parametrize(
+    ("struck", "expected"),
+    [
+        ([], False),
+        ([Struck("delete_pod", 99.8, 99.8)], False),
+        ([Struck("delete_pod", 99.8, 99.8), Struck("delete_pod", 99.0, 99.0)], True),
+        ([Struck("cut", 60.0, 75.0)], True),
+        ([Struck("cut", 40.0, 60.0)], False),
+        ([Struck("kill_operator", 190.0, 195.0)], True),
+        ([Struck("kill_operator", 210.0, 215.0)], False),
+        ([Struck("bot_away", 90.0, 120.0)], False),
+    ],
+)
+def test_a_deleted_pod_is_forgiven_for_what_befell_others_at_that_time(struck: list[Struck], expected: bool) -> None:
+    assert forgiven([POD], struck, {1: 10.0}) == (frozenset({"bot-g1-0"}) if expected else frozenset())
+
+
+def test_a_pod_of_a_generation_that_is_over_needs_no_forgiveness() -> None:
+    assert forgiven([POD], [Struck("cut", 90.0, 120.0)], {1: 10.0, 2: 95.0}) == frozenset()
+
+
+@pytest.mark.parametrize(("settled", "expected"), [(99.0, False), (101.0, True), (math.inf, True)])
+def test_a_pod_that_is_deleted_in_its_handover_begins_anew(settled: float, expected: bool) -> None:
+    assert bool(begun_anew([POD], {1: settled})) is expected
