@@ -116,8 +116,11 @@ conformance/rust/bin/.installed: conformance/rust/Cargo.lock conformance/rust/sr
 	done
 	@touch $@
 
+# The audit's own packages run with the rights of whoever runs it, as all others do.
+LOCKS := requirements.lock conformance/python/requirements.lock scripts/audit/requirements.lock
+
 audit: .venv-audit/.installed ## the locked packages against the databases of known vulnerabilities; skipped where none is reached
-	@.venv-audit/bin/python scripts/audit/audit.py requirements.lock conformance/python/requirements.lock
+	@.venv-audit/bin/python scripts/audit/audit.py $(LOCKS)
 
 .venv-audit/.installed: scripts/audit/requirements.lock | install
 	@$(PY) -m venv .venv-audit

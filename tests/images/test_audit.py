@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "audit" / "audit.py"
+ROOT: Final = Path(__file__).parents[2]
+SCRIPT: Final = ROOT / "scripts" / "audit" / "audit.py"
 
 FAKE: Final = """
 import json, os, pathlib, sys
@@ -73,3 +75,12 @@ def test_half_an_answer_fails_it(tmp_path: Path, lock: Any) -> None:
     code, output = audit(tmp_path, osv={"canary.txt": KNOWN, "lock.txt": lock}, pypi=AWAY)
     assert code == 1
     assert "gave no whole answer" in output
+
+
+def test_all_locks_of_the_repository_are_audited() -> None:
+    recipe = subprocess.run(["make", "--dry-run", "audit"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = [line for line in recipe.stdout.splitlines() if "audit.py" in line]
+    audited = set(line.partition("audit.py ")[2].split())
+    written = set(re.findall(r"-o (\S*requirements\.lock)", (ROOT / "Makefile").read_text()))
+    assert len(written) == 3
+    assert audited == written
