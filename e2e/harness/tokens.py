@@ -9,12 +9,13 @@ import subprocess
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.scene import GATEWAY_LABEL
 from harness.system import SELECTOR
 
 if TYPE_CHECKING:
+    from harness.kubectl import Kubectl
     from harness.scene import Scene
 
 SHORTEST: Final = 8
@@ -75,21 +76,45 @@ def outputs(scene: Scene) -> Iterator[tuple[str, str]]:
             yield f"{pod}.log", where.run("logs", pod, "--all-containers")
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):  # it may have no earlier container
                 yield f"{pod}.previous.log", where.run("logs", pod, "--all-containers", "--previous")
-            path = f"/api/v1/namespaces/{where.namespace}/pods/{pod}:8080/proxy/metrics"
-            yield f"{pod}/metrics", where.run("get", "--raw", path)
+            yield f"{pod}/metrics", _metrics(where, pod)
+
+
+def _metrics(kubectl: Kubectl, pod: str) -> str:
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}:8080/proxy/metrics"
+    return kubectl.run("get", "--raw", path, seconds=20)
 
 
 _KINDS: Final = "dgw,events,pods,statefulsets,deployments,configmaps,services,poddisruptionbudgets,controllerrevisions"
 
 
 def at_a_glance(scene: Scene, *, since: str) -> dict[str, str]:
-    """Objects, Events and logs of the scene, and what the operators logged *since* (RFC 3339): quick enough to be
-    looked through after every test.
+    """Objects, Events, logs and metrics of the scene, and what the operators logged *since* (RFC 3339): quick enough to
+    be looked through after every test.
     """
     objects = json.loads(scene.kubectl.run("get", _KINDS, "-o", "json"))["items"]
     logs = ("logs", f"--selector={GATEWAY_LABEL}", "--tail=-1", "--all-containers", "--max-log-requests=50")
-    return {
+    texts = {
         **{f"{item['kind']}/{item['metadata']['name']}": json.dumps(item) for item in objects},
         "the pods' logs": scene.kubectl.run(*logs, "--ignore-errors"),
         "the operators' logs": scene.system.logs(since=since),
     }
+    for pod in (item for item in objects if _is_a_gateways(item)):
+        name = pod["metadata"]["name"]
+        # a test may end while a pod does, or while it has no port open
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            texts[f"{name}/metrics"] = _metrics(scene.kubectl, name)
+        if _restarted(pod):
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                texts[f"{name}'s earlier log"] = scene.kubectl.run("logs", name, "--all-containers", "--previous")
+    return texts
+
+
+def _is_a_gateways(item: dict[str, Any]) -> bool:
+    """Whether it is a runtime pod."""
+    label, _, value = GATEWAY_LABEL.partition("=")
+    return item["kind"] == "Pod" and (item["metadata"].get("labels") or {}).get(label) == value
+
+
+def _restarted(pod: dict[str, Any]) -> bool:
+    """Whether there is a log of an earlier container."""
+    return any(each.get("restartCount") for each in pod["status"].get("containerStatuses") or [])

@@ -6,13 +6,14 @@ import base64
 import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "e2e"))
 
-from harness.tokens import files, leaks
+from harness.tokens import at_a_glance, files, leaks
 
 TOKEN = 'MTA.Gab"cD/e+.x-1_y'
 
@@ -38,3 +39,34 @@ def test_files_are_read_but_for_those_that_may_hold_it(tmp_path: Path) -> None:
     (tmp_path / "logs" / "pod.log").write_bytes(b"\xff " + TOKEN.encode())
     (tmp_path / "secret.json").write_text(TOKEN)
     assert leaks(files(tmp_path, but=["secret"]), {"token": TOKEN}) == ["logs/pod.log: token"]
+
+
+class Cluster:
+    """A scene whose one runtime pod says the token in its metrics and, once restarted, in its earlier log."""
+
+    namespace = "here"
+
+    def __init__(self, *, restarts: int) -> None:
+        labels = {"discordgateway.dev/gateway": "my-bot"}
+        status = {"containerStatuses": [{"restartCount": restarts}]}
+        self.pod = {"kind": "Pod", "metadata": {"name": "pod-0", "labels": labels}, "status": status}
+        self.kubectl = self.system = self
+
+    def run(self, *arguments: str, **_: Any) -> str:
+        if arguments[:2] == ("get", "--raw"):
+            assert arguments[2] == "/api/v1/namespaces/here/pods/pod-0:8080/proxy/metrics"
+            return f'errors_total{{why="{TOKEN}"}} 1'
+        if "--previous" in arguments:
+            return TOKEN
+        return json.dumps({"items": [self.pod]}) if arguments[0] == "get" else "nothing"
+
+    def logs(self, *, since: str) -> str:
+        return f"nothing since {since}"
+
+
+@pytest.mark.parametrize(
+    ("restarts", "found"), [(0, ["pod-0/metrics: token"]), (1, ["pod-0/metrics: token", "pod-0's earlier log: token"])]
+)
+def test_the_look_after_each_test_has_metrics_and_the_log_before_a_restart(restarts: int, found: list[str]) -> None:
+    texts = at_a_glance(cast("Any", Cluster(restarts=restarts)), since="then")
+    assert leaks(texts, {"token": TOKEN}) == found
