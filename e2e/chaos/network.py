@@ -68,7 +68,8 @@ def _then(act: Act, match: tuple[str, ...], *, amount: float, queue: int) -> Ite
         yield ("-j", "DROP")
 
 
-def _within(sandbox: Process, *command: str) -> list[str]:
+def within(sandbox: Process, *command: str) -> list[str]:
+    """*command* in the network of the pod of *sandbox*."""
     return ["nsenter", "-t", str(sandbox.pid), "-n", *command]
 
 
@@ -80,7 +81,7 @@ def trouble(sandbox: Process, act: Act, addresses: Sequence[Address], *, amount:
         if act is Act.SLOW:
             # -S and -E: neither site packages nor anything of the environment in a namespace that is not ours
             holder = subprocess.Popen(
-                _within(sandbox, sys.executable, "-S", "-E", str(_SLOW_LINK), str(queue), f"{amount:.3f}"),
+                within(sandbox, sys.executable, "-S", "-E", str(_SLOW_LINK), str(queue), f"{amount:.3f}"),
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -89,7 +90,7 @@ def trouble(sandbox: Process, act: Act, addresses: Sequence[Address], *, amount:
                 raise subprocess.CalledProcessError(holder.wait(timeout=_SECONDS), "slow_link.py")
         for rule in rules(act, addresses, amount=amount, queue=queue):
             subprocess.run(
-                _within(sandbox, "iptables", "-w", "-I", *rule), check=True, capture_output=True, timeout=_SECONDS
+                within(sandbox, "iptables", "-w", "-I", *rule), check=True, capture_output=True, timeout=_SECONDS
             )
             undo.callback(_remove, sandbox, rule)
         return undo.pop_all().close
@@ -105,4 +106,4 @@ def _end(process: subprocess.Popen[str]) -> None:
 def _remove(sandbox: Process, rule: tuple[str, ...]) -> None:
     # where the pod is gone its namespace is, and the rule with it
     if sandbox.alive:
-        subprocess.run(_within(sandbox, "iptables", "-w", "-D", *rule), check=False, capture_output=True)
+        subprocess.run(within(sandbox, "iptables", "-w", "-D", *rule), check=False, capture_output=True)

@@ -80,5 +80,9 @@ class Kubectl:
         """All objects of a kind in the namespace."""
         return list(json.loads(self.run("get", kind, "-l", selector, "-o", "json"))["items"])
 
+    def everywhere(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind in the cluster."""
+        return list(json.loads(self.run("get", kind, "--all-namespaces", "-o", "json"))["items"])
+
     def names(self, kind: str, *, selector: str = "") -> set[str]:
         return {item["metadata"]["name"] for item in self.items(kind, selector=selector)}
