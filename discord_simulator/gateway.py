@@ -54,7 +54,7 @@ class Gateway:
         self.roster = GuildRoster(random=random, members=settings.members_per_guild)
         self.sessions = SessionStore()
         self.connections: set[Connection] = set()
-        self.truth = GroundTruth(now=now)
+        self.truth = GroundTruth(now=now, digests=settings.digests)
         self.schedule = Schedule(now=now)
         self.faults = FaultWindows(now=now)
         self.snowflakes = SnowflakeSource()

@@ -6,11 +6,12 @@ that what was not answered (because the receiver was told to fail, to hang or to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
+from discord_simulator.digests import digest
 from discord_simulator.receipts import Delivery, Receipts, Totals
 from discord_simulator.wire import Answer, Request, answer, refused
 
@@ -19,7 +20,7 @@ _KEPT_PREFIXES: Final = ("x-gateway-", "webhook-")
 
 
 class _Payload(msgspec.Struct):
-    """A dispatch's envelope; ``d`` is skipped unread."""
+    """A dispatch's envelope; ``d`` is looked at only where digests are made, and otherwise not even kept apart."""
 
     op: int = 0
     s: int | None = None
@@ -31,6 +32,14 @@ class _BatchItem(msgspec.Struct, rename="camel"):
     session: str
     payload: _Payload
     maybe_duplicate: bool = False
+
+
+class _WholePayload(_Payload):
+    d: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _WholeItem(_BatchItem, kw_only=True):
+    payload: _WholePayload
 
 
 class Behaviour(msgspec.Struct, rename="camel", kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -65,10 +74,11 @@ class ReceivedAnswer(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class Inbox:
-    """*unix_milliseconds* is the clock of arrival times."""
+    """*unix_milliseconds* is the clock of arrival times; with *digests* those of bodies are recorded too."""
 
-    def __init__(self, *, receipts: Receipts, unix_milliseconds: Callable[[], int]) -> None:
+    def __init__(self, *, receipts: Receipts, unix_milliseconds: Callable[[], int], digests: bool = False) -> None:
         self.receipts = receipts
+        self._digests = digests
         self.behaviour = Behaviour()
         self._unix_milliseconds = unix_milliseconds
         self._requests = 0
@@ -137,7 +147,7 @@ class Inbox:
 
     def _record(self, request: Request, planned: Answer) -> Answer:
         try:
-            deliveries = _deliveries(request)
+            deliveries = _deliveries(request, digests=self._digests)
         except (msgspec.DecodeError, ValueError) as problem:
             return refused(400, f"Neither a batch nor a single payload: {problem}")
         if any(delivery.name == self.behaviour.poison for delivery in deliveries):
@@ -147,10 +157,10 @@ class Inbox:
         return planned
 
 
-def _deliveries(request: Request) -> list[Delivery]:
+def _deliveries(request: Request, *, digests: bool) -> list[Delivery]:
     """The payloads of a request. Raises ``msgspec.DecodeError``, or ``ValueError`` for a shard that is no number."""
     if not request.body.lstrip().startswith(b"["):
-        payload = msgspec.json.decode(request.body, type=_Payload)
+        payload = msgspec.json.decode(request.body, type=_WholePayload if digests else _Payload)
         return [
             _delivery(
                 payload,
@@ -159,7 +169,9 @@ def _deliveries(request: Request) -> list[Delivery]:
                 marked=request.headers.get("x-gateway-maybe-duplicate") == "true",
             )
         ]
-    items = msgspec.json.decode(request.body, type=list[_BatchItem])
+    items: Sequence[_BatchItem] = msgspec.json.decode(
+        request.body, type=list[_WholeItem] if digests else list[_BatchItem]
+    )
     return [
         _delivery(item.payload, session=item.session, shard=item.shard, marked=item.maybe_duplicate) for item in items
     ]
@@ -167,5 +179,10 @@ def _deliveries(request: Request) -> list[Delivery]:
 
 def _delivery(payload: _Payload, *, session: str, shard: int, marked: bool) -> Delivery:
     return Delivery(
-        session=session, sequence=payload.s or 0, shard=shard, name=payload.t or f"op {payload.op}", marked=marked
+        session=session,
+        sequence=payload.s or 0,
+        shard=shard,
+        name=payload.t or f"op {payload.op}",
+        marked=marked,
+        digest=digest(bytes(payload.d)) if isinstance(payload, _WholePayload) else None,
     )

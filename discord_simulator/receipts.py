@@ -1,8 +1,8 @@
 """What the receiver has acknowledged, in memory as columns and in a log that survives the process.
 
-One line per acknowledged request, written before the answer: ``[arrival, generation, sessions, names, rows]`` with a
-row ``[session, sequence, shard, name, marked]`` per payload, where session and name are indexes into the line's
-own tables.
+One line per acknowledged request, written before the answer: ``[arrival, generation, sessions, names, rows, digests]``
+with a row ``[session, sequence, shard, name, marked]`` per payload, where session and name are indexes into the line's
+own tables, and a digest per payload where the receiver makes them.
 A line that was cut off by a crash is the last one, and its request was never answered, so it is skipped.
 """
 
@@ -26,6 +26,8 @@ class Delivery:
     name: str
     marked: bool
     """Delivered as ``maybeDuplicate``."""
+    digest: int | None = None
+    """Of ``d``, where the receiver makes them."""
 
 
 class _Line(msgspec.Struct, array_like=True):
@@ -34,6 +36,7 @@ class _Line(msgspec.Struct, array_like=True):
     sessions: list[str]
     names: list[str]
     rows: list[tuple[int, int, int, int, int]]
+    digests: list[int] = []
 
 
 class Received(msgspec.Struct, rename="camel", kw_only=True):
@@ -52,6 +55,8 @@ class Received(msgspec.Struct, rename="camel", kw_only=True):
     """Positions of the payloads that came as ``maybeDuplicate``."""
     at: list[int]
     """Unix milliseconds."""
+    digests: list[int] = []
+    """Of the bodies; empty unless the receiver makes them."""
 
 
 class Totals(msgspec.Struct, rename="camel", kw_only=True):
@@ -81,11 +86,13 @@ class Receipts:
         self._generation = array("H")
         self._marked = array("I")
         self._at = array("Q")
+        self._digests = array("Q")
         self._seen: set[tuple[int, int]] = set()
         self.totals = Totals()
 
     def record(self, deliveries: Iterable[Delivery], *, generation: str, at: int) -> None:
         """Log one request's payloads, then remember them. Raises ``OSError``; then nothing was remembered."""
+        deliveries = list(deliveries)
         sessions: dict[str, int] = {}
         names: dict[str, int] = {}
         rows = [
@@ -98,7 +105,10 @@ class Receipts:
             )
             for delivery in deliveries
         ]
-        line = _Line(at=at, generation=generation, sessions=list(sessions), names=list(names), rows=rows)
+        digests = [delivery.digest for delivery in deliveries if delivery.digest is not None]
+        line = _Line(
+            at=at, generation=generation, sessions=list(sessions), names=list(names), rows=rows, digests=digests
+        )
         self._append(msgspec.json.encode(line) + b"\n")
         self._remember(line)
 
@@ -125,6 +135,7 @@ class Receipts:
             self._generation.append(generation)
             self._at.append(line.at)
             self._seen.add((sessions[session], sequence))
+        self._digests.extend(line.digests)
         totals = self.totals
         totals.requests += 1
         totals.events += len(line.rows)
@@ -145,4 +156,5 @@ class Receipts:
             generation=self._generation.tolist(),
             marked=self._marked.tolist(),
             at=self._at.tolist(),
+            digests=self._digests.tolist(),
         )

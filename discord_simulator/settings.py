@@ -76,6 +76,9 @@ class Settings:
     zlib_parts: int = 1
     """Most websocket messages that a payload of a zlib-stream is split over; how many, and where, is chance."""
 
+    digests: bool = False
+    """Whether the ground truth has a digest of every event's body."""
+
     guild_bytes: int = 4000
     message_bytes: int = 900
     members_per_guild: int = 25

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from discord_simulator.digests import digest
 from discord_simulator.events import Event, EventKind
 
 _JOURNAL_ENTRIES: Final = 100_000
@@ -123,6 +124,8 @@ class EventTruth(msgspec.Struct, rename="camel", kw_only=True):
     """Events with equal keys have equal names and bodies; 0 for those whose body exists once."""
     at: list[int]
     """Milliseconds since ``Truth.since``."""
+    digests: list[tuple[int, int]] = []
+    """Of each event: its body, and what sessions without MESSAGE_CONTENT get. Empty unless ``Settings.digests``."""
 
 
 class Truth(msgspec.Struct, rename="camel", kw_only=True):
@@ -146,8 +149,9 @@ def _key(event: Event) -> int:
 
 
 class GroundTruth:
-    def __init__(self, *, now: Callable[[], float]) -> None:
+    def __init__(self, *, now: Callable[[], float], digests: bool = False) -> None:
         self._now = now
+        self._digesting = digests
         self.counters = Counters(
             identifies_rejected={}, resumes_refused={}, closed_by_server={}, closed_by_client={}, commands={}
         )
@@ -164,6 +168,8 @@ class GroundTruth:
         self._event_streams = array("I")
         self._event_keys = array("Q")
         self._event_at = array("I")
+        self._event_digests = array("Q")
+        """Two for each event."""
         self._journal: deque[JournalEntry] = deque(maxlen=_JOURNAL_ENTRIES)
         self._logs = [log for log in getattr(self, "_logs", []) if log.ended is None]
         for log in self._logs:
@@ -186,6 +192,10 @@ class GroundTruth:
         self._event_streams.append(self._streams.setdefault(event.stream, len(self._streams)))
         self._event_keys.append(_key(event) if repeatable else 0)
         self._event_at.append(int((self._now() - self._since) * 1000))
+        if self._digesting:
+            whole = digest(event.body)
+            self._event_digests.append(whole)
+            self._event_digests.append(whole if event.redacted is None else digest(event.redacted))
 
     def sent(self, log: SessionLog, sequence: int, event: Event) -> None:
         """A session gave *event* a sequence: from now on it is that session's to deliver or to replay."""
@@ -225,6 +235,7 @@ class GroundTruth:
                 streams=self._event_streams.tolist(),
                 keys=self._event_keys.tolist(),
                 at=self._event_at.tolist(),
+                digests=list(zip(self._event_digests[::2], self._event_digests[1::2], strict=True)),
             ),
             sessions=[
                 SessionTruth(

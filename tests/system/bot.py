@@ -32,7 +32,7 @@ class Bot:
     def _new_inbox(self) -> Inbox:
         receipts = Receipts(append=self._append)
         receipts.read_back(self._log)
-        return Inbox(receipts=receipts, unix_milliseconds=self._world.clock.unix_milliseconds)
+        return Inbox(receipts=receipts, unix_milliseconds=self._world.clock.unix_milliseconds, digests=True)
 
     def _append(self, line: bytes) -> None:
         self._log.append(line)

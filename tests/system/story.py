@@ -62,7 +62,7 @@ GATEWAY_MANIFEST: Final[Manifest] = {
     },
 }
 
-SIMULATED: Final = Settings(guilds=48, guild_bytes=300, message_bytes=200, max_concurrency=16)
+SIMULATED: Final = Settings(guilds=48, guild_bytes=300, message_bytes=200, max_concurrency=16, digests=True)
 
 
 class System:

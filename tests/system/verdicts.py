@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from system.contents import altered
 from system.kinds import ENDS_PROCESSES, LEAVES_SESSIONS_ALONE, LOSES_ANSWERS
 from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
 from system.promises import generations_going_back, lost_by_name, unexplained_duplicates
@@ -85,7 +86,7 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
     truth, received = evidence.truth, evidence.received
     verdict = judge(truth, received, without=evidence.without)
     sessions = _Sessions(evidence)
-    broken = [*sessions.broken()]
+    broken = [*sessions.broken(), *altered(truth, received, without=evidence.without)]
     # Of equal events nothing but their number can be told: which of them the bot had makes no difference to it.
     lost = verdict.lost_by_key
     if evidence.dropped:

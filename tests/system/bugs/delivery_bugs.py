@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 from system.bugs.planting import Change, Planted
 
+from shard_runtime.delivery import batches, forwarding
 from shard_runtime.delivery.bounds import Bounds
 from shard_runtime.delivery.lanes import Lane
 from shard_runtime.delivery.ledger import Ledger
@@ -96,6 +98,19 @@ def _sent_twice() -> Iterable[Change]:
     yield Receiver, "post", post
 
 
+def _exchanged_bodies() -> Iterable[Change]:
+    kept = batches.join
+
+    def join(pieces: list[bytes]) -> bytes:
+        payloads = [msgspec.json.decode(payload, type=dict[str, msgspec.Raw]) for payload in pieces[1:4:2]]
+        if len(payloads) == 2:
+            payloads[0]["d"], payloads[1]["d"] = payloads[1]["d"], payloads[0]["d"]
+            pieces[1:4:2] = map(msgspec.json.encode, payloads)
+        return kept(pieces)
+
+    yield batches, "join", join
+
+
 def _op_9_true_identifies() -> Iterable[Change]:
     yield transitions.ENDINGS, Input.INVALID_RESUMABLE, transitions.ENDINGS[Input.INVALID]
 
@@ -178,5 +193,17 @@ BUGS: Final[Mapping[str, Planted]] = {
         breaks="nothing is lost",
         seeds=(6, 25, 34, 60),
         changes=lambda: [(Ledger, "count_drop", lambda self, name, reason, count=1: None)],
+    ),
+    "two bodies of a batch exchanged": Planted(
+        what="The first two payloads of a batch have each other's body.",
+        breaks="what comes is what was sent",
+        seeds=(1, 3),
+        changes=_exchanged_bodies,
+    ),
+    "a filter that lets pass": Planted(
+        what="What is excluded is delivered nevertheless.",
+        breaks="what comes is what was sent",
+        seeds=(1, 12),
+        changes=lambda: [(forwarding, "_filter", lambda events: None)],
     ),
 }
