@@ -3,6 +3,9 @@
 A hook that raises, takes too long or does not do what the default had to do is logged and counted, and the default runs
 in its place; one that had run the default already has done its work. The default of a hook that may run it once only
 runs once, whatever the hook does.
+
+Cancellation is whose it is: what cancels the caller passes, and a future that somebody cancelled under the hook is a
+failure of the hook as any other.
 """
 
 from __future__ import annotations
@@ -98,6 +101,8 @@ class Hooks:
         """
         hook = HOOKS[name]
         once = _Default(hook, default)
+        task = asyncio.current_task()
+        cancelling = 0 if task is None else task.cancelling()
         try:
             async with asyncio.timeout(hook.seconds):
                 result = await self._functions[name](self._context, once, *arguments)
@@ -105,7 +110,9 @@ class Hooks:
                 raise HookUseError("has not called default, which then runs by itself")
             if check is not None:
                 result = check(result)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > cancelling):
+                raise  # the caller is cancelled, and not what the hook waited for
             trouble = None if isinstance(once.error, HookUseError) else once.error
             if trouble is not None and error is trouble:
                 raise  # the default's own, which the hook let pass

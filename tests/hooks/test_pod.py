@@ -17,6 +17,9 @@ from virtual.world import World, run_world
 
 from shard_runtime import contract
 
+CANCELLED = "gone = asyncio.Future(); gone.cancel(); await gone"
+"""A body that waits for what somebody else has cancelled."""
+
 Story = Callable[[World, Town, PodInOneProcess], Awaitable[None]]
 
 
@@ -66,7 +69,7 @@ def test_start_gateway_comes_before_the_first_shard() -> None:
     run_with(handlers, story)
 
 
-@pytest.mark.parametrize("body", ["await asyncio.sleep(10_000)", "return", "raise ValueError('no')"])
+@pytest.mark.parametrize("body", ["await asyncio.sleep(10_000)", "return", "raise ValueError('no')", CANCELLED])
 def test_a_start_gateway_that_fails_cannot_keep_the_shards_from_starting(body: str) -> None:
     handlers = f"import asyncio\nasync def start_gateway(context, default):\n    {body}\n"
 
@@ -241,6 +244,7 @@ def test_an_identify_that_fails_is_sent_as_without_it_and_within_the_permits_lif
         ("return", True),
         ("await asyncio.sleep(100)", True),
         ("raise ValueError('no')", True),
+        (CANCELLED, True),
     ],
 )
 def test_heartbeats_are_sent_in_any_case(body: str, errors: bool) -> None:
@@ -369,6 +373,7 @@ def test_reading_rests_while_many_events_wait_for_handle_payload() -> None:
         "await default(event); await default(event)",
         "await default(7)",
         "await default(event); return 7",
+        CANCELLED,
     ],
 )
 def test_a_handle_payload_that_fails_changes_nothing(body: str) -> None:

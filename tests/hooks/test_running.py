@@ -77,6 +77,25 @@ def test_a_hook_that_fails_is_counted_and_the_default_runs(
     assert "test_running.py" in record.getMessage()
 
 
+async def cancelled_elsewhere() -> None:
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    await gone
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("create_shard", (3,)), ("heartbeat", (3, 4)), ("identify", (3, {}))])
+def test_what_is_cancelled_under_a_hook_is_the_hooks_failure(
+    name: str, arguments: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hook(context: str, default: Default, *arguments: Any) -> None:
+        await cancelled_elsewhere()
+
+    story = Story(name, hook)
+    assert story.call(*arguments) == "the default's"
+    assert story.ran == [arguments] and story.errors == 1
+    assert f"Handler {name} failed (CancelledError: " in caplog.text
+
+
 def test_a_hook_that_fails_after_the_default_does_not_run_it_again() -> None:
     async def hook(context: str, default: Default, shard: int) -> str:
         await default(shard)
@@ -175,6 +194,30 @@ def test_the_end_of_the_caller_ends_the_hook() -> None:
         task = asyncio.create_task(story.hooks.call("request_identify", story.default, 1))
         await asyncio.sleep(1)
         task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_virtual(main())
+    assert story.ran == [] and story.errors == 0
+
+
+def test_the_end_of_the_caller_ends_the_hook_also_where_it_was_cancelled_before() -> None:
+    async def hook(context: str, default: Default, shard: int) -> None:
+        await asyncio.sleep(3600)
+
+    story = Story("request_identify", hook)
+
+    async def caller() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await story.hooks.call("request_identify", story.default, 1)
+
+    async def main() -> None:
+        task = asyncio.create_task(caller())
+        for _ in range(2):
+            await asyncio.sleep(1)
+            task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
