@@ -59,7 +59,8 @@ class Bounds:
         self._pauses = False
 
     def apply(self, queue: contract.QueueBounds, *, volume: int | None) -> None:
-        """Keep to *queue* from now on; *volume* is the size of the disk in bytes, where there is one."""
+        """Keep to *queue* from now on; *volume* is what there is of the disk for this queue, in bytes, where it
+        has one."""
         self.max_events = max(1, queue.max_events)
         self.max_bytes = max(1, queue.max_bytes)
         if volume is not None:

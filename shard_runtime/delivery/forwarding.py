@@ -58,13 +58,15 @@ class Delivery(Outlook):
         replay_events: Callable[[int], int] = lambda shard: SMALLEST_REPLAY,
         replay_seconds: Callable[[], float] = lambda: 0.0,
         pause: Callable[[bool], None] | None = None,
+        on_volume: int = 1,
     ) -> None:
         """*log* is called as ``log(level, sentence)`` with a level of :mod:`logging`, so ``Logger.log`` will do.
 
         Without *dead_letters*, a payload that the receiver refuses alone is tried until it is taken. Without *spill*
         the queue is in memory only; with it, what an earlier life left there is owed from the start. *replay_events*
         says of a shard how many events Discord keeps for a resume, *replay_seconds* how long that lasts now. *pause*
-        stops reading from Discord, or lets it go on; without it ``Pause`` acts as ``DropOldest``.
+        stops reading from Discord, or lets it go on; without it ``Pause`` acts as ``DropOldest``. *on_volume*
+        is how many deliveries have their stores on the one volume: each has its share of it.
         """
         self._origin = origin
         self._clock = clock
@@ -96,6 +98,7 @@ class Delivery(Outlook):
         self._sets = self._succession.sets
         self._all_lanes = self._succession.lanes
         self._store = spill
+        self._on_volume = on_volume
         self._spiller: Spiller | None = None
         self._bounds = Bounds(
             ledger=self._ledger,
@@ -335,7 +338,8 @@ class Delivery(Outlook):
         self._receiver.reconfigure(forward)
         self._passes = _filter(forward.events)
         bounds = self._bounds
-        bounds.apply(forward.queue, volume=None if self._store is None else self._store.volume_bytes())
+        volume = None if self._store is None else self._store.volume_bytes()
+        bounds.apply(forward.queue, volume=None if volume is None else volume // self._on_volume)
         # copies, since every event is held against them
         self._max_events, self._max_bytes, self._max_age = bounds.max_events, bounds.max_bytes, bounds.max_age
         self._by_guild = forward.ordering == "guild"

@@ -97,6 +97,7 @@ class Parts:
             replay_events=lambda shard: self.shards.replay_events(shard),
             replay_seconds=lambda: self.shards.replay_seconds(),
             pause=lambda paused: self.shards.pause_reading(paused),
+            on_volume=config.layout.pod_workers(begin.pod),
         )
         self.flow = Flow(
             count=config.layout.count,

@@ -26,6 +26,8 @@ class VirtualDisk:
     """Raised by each write while set, before anything changes; ``OSError(errno.ENOSPC, ...)`` is a full disk."""
     writes: int = 0
     """How many writes of both kinds succeeded."""
+    volume: int | None = None
+    """Bytes; None where nobody can say. It bounds nothing by itself."""
     spills: dict[Path, SpillFile] = field(default_factory=dict)
     """Stores of spilled events, which fail as the files do."""
 
@@ -49,7 +51,7 @@ class VirtualDisk:
 
     def spill(self, path: Path) -> VirtualSpill:
         file = self.spills.setdefault(path, SpillFile())
-
+        file.volume = self.volume
         return VirtualSpill(file, fault=lambda reading: self.fail_reads if reading else self.fail_writes)
 
     def sync(self) -> None:

@@ -23,6 +23,8 @@ class SpillFile:
     """In the order of their ids."""
     notes: dict[str, bytes] = field(default_factory=dict)
     damaged: bool = False
+    volume: int | None = None
+    """Bytes of the volume that it lies on."""
     durable_commits: int = 0
     _durable: tuple[dict[int, SpilledGroup], dict[str, bytes]] = field(default_factory=lambda: ({}, {}))
     _cached: list[SpillTransaction] = field(default_factory=list)
@@ -117,7 +119,7 @@ class VirtualSpill:
         return found
 
     def volume_bytes(self) -> int | None:
-        return None
+        return None if self._file is None else self._file.volume
 
     def close(self) -> None:
         self._file = None
