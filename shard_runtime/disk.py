@@ -31,6 +31,13 @@ class SystemDisk:
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
+    def oldest_first(self, folder: Path) -> list[Path]:
+        try:
+            files = [path for path in folder.iterdir() if path.is_file()]
+        except FileNotFoundError:
+            return []
+        return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
     def spill(self, path: Path) -> Spill:
         from shard_runtime.spill_store import SqliteSpill  # not loaded by the supervisor, which spills nothing
 

@@ -125,6 +125,10 @@ class Disk(Protocol):
         """Remove the file if it is there."""
         ...
 
+    def oldest_first(self, folder: Path) -> list[Path]:
+        """The files of *folder* by when they were written; none where there is no such folder. Raises ``OSError``."""
+        ...
+
     def spill(self, path: Path) -> Spill:
         """The store at *path*, made when it is loaded. One user at a time."""
         ...

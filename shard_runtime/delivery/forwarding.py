@@ -15,7 +15,7 @@ from typing import Final
 from shard_runtime import contract
 from shard_runtime.delivery.batches import Origin
 from shard_runtime.delivery.bounds import Bounds
-from shard_runtime.delivery.dead_letters import DeadLetters, NoDeadLetters
+from shard_runtime.delivery.dead_letters import DeadLetters
 from shard_runtime.delivery.events import EVENT_OVERHEAD, Event, Run, Session
 from shard_runtime.delivery.housekeeping import Housekeeping
 from shard_runtime.delivery.ledger import Ledger
@@ -81,7 +81,7 @@ class Delivery(Outlook):
             headers=origin.headers(),
             receiver=self._receiver,
             ledger=self._ledger,
-            dead_letters=dead_letters or NoDeadLetters(),
+            dead_letters=dead_letters,
             clock=clock,
             chance=chance,
             log=log,

@@ -17,7 +17,7 @@ from typing import Final
 from shard_runtime.delivery.answers import Outcome, Verdict
 from shard_runtime.delivery.batches import Batch, halve, make_batch, make_batch_of_runs
 from shard_runtime.delivery.company import Company
-from shard_runtime.delivery.dead_letters import REFUSED_TRIES
+from shard_runtime.delivery.dead_letters import NOT_KEPT, REFUSED_TRIES
 from shard_runtime.delivery.events import Event, Run
 from shard_runtime.delivery.lane_queue import LaneQueue
 from shard_runtime.delivery.outlet import Outlet
@@ -193,7 +193,6 @@ class Lane(LaneQueue):
             self.batches.extendleft(reversed(halve(batch, headers=outlet.headers)))
             await outlet.receiver.pause(verdict.retry_after)
         elif verdict.outcome is Outcome.REFUSED and self._give_up(batch.events[0], verdict):
-            outlet.ledger.dead_lettered += 1
             self._done(batch)
         else:
             outlet.retried += 1
@@ -216,13 +215,20 @@ class Lane(LaneQueue):
         return max(self._outlet.chance.uniform(0.0, bound), verdict.retry_after)
 
     def _give_up(self, event: Event, verdict: Verdict) -> bool:
-        """Whether *event*, refused alone, has been tried enough and is kept as a dead letter."""
+        """Whether *event*, refused alone, has been tried enough; then it is a dead letter, or at least counted."""
         self._refusals += 1
-        if self._refusals < REFUSED_TRIES or not self._outlet.dead_letters.keep(event, status=verdict.problem):
+        letters, ledger = self._outlet.dead_letters, self._outlet.ledger
+        if letters is None or self._refusals < REFUSED_TRIES:
             return False
-        self._outlet.log(
-            logging.ERROR,
-            f"Receiver {verdict.problem} to one payload after {self._refusals} tries; kept in the dead-letter log as "
-            f"{event.session.id}:{event.sequence} ({event.name}).",
-        )
+        which = f"{event.session.id}:{event.sequence} ({event.name})"
+        try:
+            letters.keep(event, status=verdict.problem)
+        except OSError as error:
+            ledger.count_drop(event.name, NOT_KEPT)
+            fate = f"the dead-letter log cannot be written ({error}), so it is dropped and counted: {which}."
+        else:
+            ledger.dead_lettered += 1
+            fate = f"kept in the dead-letter log as {which}."
+        tries = f"Receiver {verdict.problem} to one payload after {self._refusals} tries"
+        self._outlet.log(logging.ERROR, f"{tries}; {fate}")
         return True

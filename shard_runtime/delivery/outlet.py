@@ -24,7 +24,7 @@ class Outlet:
         headers: Mapping[str, str],
         receiver: Receiver,
         ledger: Ledger,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetters | None,
         clock: Clock,
         chance: Chance,
         log: Callable[..., None],
@@ -38,6 +38,7 @@ class Outlet:
         self.receiver = receiver
         self.ledger = ledger
         self.dead_letters = dead_letters
+        """None: a payload that is refused alone is tried until it is taken."""
         self.clock = clock
         self.chance = chance
         self.log = log

@@ -59,3 +59,13 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(tmp_path: Path, monke
         disk.write(path, b"new")
     assert disk.read(path) == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_of_a_folder_by_age(tmp_path: Path) -> None:
+    disk, folder = SystemDisk(), tmp_path / "folder"
+    assert disk.oldest_first(folder) == []
+    for age, name in enumerate(("b", "c", "a")):
+        disk.write(folder / name, b"x")
+        os.utime(folder / name, (1000 + age, 1000 + age))
+    (folder / "within").mkdir()
+    assert [path.name for path in disk.oldest_first(folder)] == ["b", "c", "a"]

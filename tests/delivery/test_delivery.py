@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 from collections.abc import Callable, Coroutine
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from shard_runtime.delivery import DiskDeadLetters
+from shard_runtime.delivery.dead_letters import DEAD_LETTERS_KEPT, NOT_KEPT
 from shard_runtime.ports import NetworkError, Response
 from tests.delivery.receiver import Bench, Receiver, Request, acknowledge, forward, payload, status
+from tests.virtual.disk import VirtualDisk
 from tests.virtual.loop import run_virtual
 
 
@@ -374,6 +377,9 @@ async def test_a_refused_payload_is_found_kept_as_a_dead_letter_and_the_rest_arr
 
         read = write_soon = remove = write
 
+        def oldest_first(self, folder: Path) -> list[Path]:
+            return []
+
     bench = Bench(
         forward(lanes=1),
         dead_letters=DiskDeadLetters(disk=Memory(), folder=Path("/dead")),  # type: ignore[arg-type]
@@ -398,8 +404,56 @@ async def test_a_refused_payload_is_found_kept_as_a_dead_letter_and_the_rest_arr
     assert len(alone) == 5
 
 
+async def refuses_presences(request: Request) -> Response:
+    await asyncio.sleep(0.001)
+    return status(413 if b"PRESENCE_UPDATE" in request.body else 200)
+
+
 @virtual
-async def test_a_refused_payload_that_cannot_be_kept_waits() -> None:
+async def test_the_newest_dead_letters_are_kept_whoever_wrote_them_and_the_lane_moves_on() -> None:
+    disk, folder = VirtualDisk(), Path("/state/dead-letters")
+    disk.write(Path("/state/sessions.json"), b"no letter")
+    for life in range(2):
+        bench = Bench(forward(lanes=1, max_batch_events=1), dead_letters=DiskDeadLetters(disk=disk, folder=folder))
+        bench.receiver.answer = refuses_presences
+        bench.start()
+        bench.sequences["session-0"] = life * 10_000
+        for _ in range(DEAD_LETTERS_KEPT * 3 // 4):
+            bench.accept(name="PRESENCE_UPDATE")
+        good = bench.accept()
+        assert await bench.delivery.drain(7 * 24 * 3600)
+        assert bench.receiver.received() == [("session-0", good)]
+        assert bench.delivery.counters["deadLettered"] == DEAD_LETTERS_KEPT * 3 // 4
+        await bench.stop()
+    kept = disk.oldest_first(folder)
+    assert len(kept) == DEAD_LETTERS_KEPT
+    assert (kept[0].name, kept[-1].name) == ("session0-501.json", "session0-10750.json")
+    assert disk.read(Path("/state/sessions.json")) == b"no letter"
+
+
+@virtual
+async def test_a_refused_payload_that_the_disk_does_not_take_is_dropped_and_counted_and_the_lane_moves_on() -> None:
+    disk = VirtualDisk()
+    bench = Bench(forward(lanes=1), dead_letters=DiskDeadLetters(disk=disk, folder=Path("/dead")))
+    bench.receiver.answer = refuses_presences
+    disk.fail_writes = OSError(errno.ENOSPC, "No space left on device")
+    bench.start()
+    bench.accept(name="PRESENCE_UPDATE")
+    good = bench.accept()
+    assert await bench.delivery.drain(60)
+    assert bench.receiver.received() == [("session-0", good)]
+    assert bench.watermark() == good
+    assert bench.delivery.dropped == {("PRESENCE_UPDATE", NOT_KEPT): 1}
+    assert bench.delivery.counters["deadLettered"] == 0
+    assert any("No space left on device" in line and "session-0:1 (PRESENCE_UPDATE)" in line for line in bench.logged)
+    disk.fail_writes = None
+    bench.accept(name="PRESENCE_UPDATE")
+    assert await bench.delivery.drain(60)
+    assert [path.name for path in disk.files()] == ["session0-3.json"]
+
+
+@virtual
+async def test_a_refused_payload_waits_where_dead_letters_are_not_wanted() -> None:
     bench = Bench(forward(lanes=1))
 
     async def refuses(_: Request) -> Response:

@@ -39,6 +39,9 @@ class MemoryDisk:
     def remove(self, path: Path) -> None:
         self.files.pop(path, None)
 
+    def oldest_first(self, folder: Path) -> list[Path]:
+        return [path for path in self.files if path.parent == folder]
+
 
 class StillClock:
     def monotonic(self) -> float:

@@ -49,6 +49,11 @@ class VirtualDisk:
     def remove(self, path: Path) -> None:
         self._cached.pop(path, None)
 
+    def oldest_first(self, folder: Path) -> list[Path]:
+        if self.fail_reads is not None:
+            raise self.fail_reads
+        return [path for path in self._cached if path.parent == folder]
+
     def spill(self, path: Path) -> VirtualSpill:
         file = self.spills.setdefault(path, SpillFile())
         file.volume = self.volume
@@ -101,6 +106,9 @@ class DiskOfProcess:
     def remove(self, path: Path) -> None:
         if self._disk is not None:
             self._disk.remove(path)
+
+    def oldest_first(self, folder: Path) -> list[Path]:
+        return [] if self._disk is None else self._disk.oldest_first(folder)
 
     def spill(self, path: Path) -> Spill:
         if self._disk is None:
