@@ -145,16 +145,15 @@ class Spiller:
         skip, ledger.progress = ledger.progress, {}
         orphans, self._orphans = self._orphans, []
         notes, self.notes = self.notes, {}
-        sessions = self._session_notes(writes)
-        transaction = SpillTransaction(
-            add=[self._packing.on_disk(write.lane, *pair) for write in writes for pair in write.groups],
-            remove=[*remove, *orphans],
-            skip=skip,
-            notes={**notes, **sessions},
-            durable=bool(writes),
-        )
         done = False
         try:
+            transaction = SpillTransaction(
+                add=[self._packing.on_disk(write.lane, *pair) for write in writes for pair in write.groups],
+                remove=[*remove, *orphans],
+                skip=skip,
+                notes={**notes, **self._session_notes(writes)},
+                durable=bool(writes),
+            )
             await self._store.commit(transaction)
             done = True
         except SpillError as error:

@@ -48,7 +48,8 @@ ROUTED_BY_OWN_ID: Final = frozenset({"GUILD_CREATE", "GUILD_UPDATE", "GUILD_DELE
 GUILDLESS_PREFIXES: Final = ("ENTITLEMENT_", "SUBSCRIPTION_")
 """Sent to shard 0 whatever they carry; an entitlement may name a guild."""
 
-_LONGEST_SNOWFLAKE: Final = 20  # digits of 2**64 - 1
+_LARGEST_SNOWFLAKE: Final = 2**64 - 1
+_LONGEST_SNOWFLAKE: Final = 20  # digits of it
 
 
 def read_envelope(payload: bytes) -> Envelope:
@@ -86,8 +87,8 @@ def snowflake(value: object) -> int:
     if type(value) is str:
         if len(value) > _LONGEST_SNOWFLAKE or not (value.isascii() and value.isdigit()):
             return 0
-        return int(value)
-    if type(value) is int and value > 0:
+        value = int(value)
+    if type(value) is int and 0 < value <= _LARGEST_SNOWFLAKE:
         return value
     return 0
 

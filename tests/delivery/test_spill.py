@@ -78,6 +78,31 @@ async def test_an_event_that_is_not_acknowledged_within_a_second_is_on_disk() ->
 
 
 @virtual
+async def test_a_guild_that_is_no_id_is_written_as_none() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    bench.accept()
+    bench.delivery.accept(0, "session-0", 2, "MESSAGE_CREATE", payload(2, guild=10**20 - 1))
+    await asyncio.sleep(2)
+    assert on_disk(bench) == 2
+
+
+@virtual
+async def test_an_event_that_cannot_be_packed_is_not_on_disk_and_holds_nothing_up() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    bench.accept()
+    bench.sequences["session-0"] = 1 << 64
+    unpackable = bench.accept()
+    await asyncio.sleep(3)
+    assert on_disk(bench) == 0
+    bench.accept()
+    bench.receiver.answer = acknowledge
+    assert await bench.delivery.drain(60)
+    assert [sequence for _, sequence in bench.receiver.received()] == [1, unpackable, unpackable + 1]
+
+
+@virtual
 async def test_what_lies_deep_is_on_disk_at_once() -> None:
     bench = spilling(replay=400)
     bench.start()

@@ -177,6 +177,10 @@ def test_without_a_guild_of_its_own_a_dispatch_belongs_to_none(rest: dict[str, o
         ("X", {"guild_id": True}, 0),
         ("X", {"guild_id": "9" * 5000}, 0),
         ("X", {"guild_id": ["7"]}, 0),
+        ("X", {"guild_id": str(2**64 - 1)}, 2**64 - 1),
+        ("X", {"guild_id": str(2**64)}, 0),
+        ("X", {"guild_id": 2**64 - 1}, 2**64 - 1),
+        ("X", {"guild_id": 2**64}, 0),
     ],
 )
 def test_routing_table(name: str, d: object, guild: int) -> None:
