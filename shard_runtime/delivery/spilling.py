@@ -12,6 +12,7 @@ disk took and cannot give back is dropped and counted.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -60,6 +61,8 @@ class Spiller:
         self._packing = Packing(batch_events=batch_events, next_group=next_group, clock=clock)
         self._clock = clock
         self._log = log
+        self._writing = asyncio.Lock()
+        """Held from what is due to what became of it: what a session's note says includes all that is on disk."""
         self._committed_at = float("-inf")
         self._retry_at = float("-inf")
         self._failures = 0
@@ -89,23 +92,25 @@ class Spiller:
 
     async def turn(self) -> bool:
         """Write what is due, to be called a few times a second while anything is owed; whether more is due at once."""
-        now = self._clock.monotonic()
-        if now < self._retry_at:
-            return False
-        due = self._due(now)
-        if not due and not (self.has_news() and now - self._committed_at >= ACKNOWLEDGED_SECONDS):
-            return False
-        written = await self._write(due)
-        return written >= LARGEST_TRANSACTION and self.problem is None
+        async with self._writing:
+            now = self._clock.monotonic()
+            if now < self._retry_at:
+                return False
+            due = self._due(now)
+            if not due and not (self.has_news() and now - self._committed_at >= ACKNOWLEDGED_SECONDS):
+                return False
+            written = await self._write(due)
+            return written >= LARGEST_TRANSACTION and self.problem is None
 
     async def save(self) -> None:
         """Write everything that is only in memory, as far as the disk takes it."""
-        while unsaved := [lane for lanes in self._sets() for lane in lanes if lane.unsaved_since() is not None]:
-            await self._write(unsaved)
-            if self.problem is not None:
-                return
-        if self.has_news():
-            await self._write([])
+        async with self._writing:
+            while unsaved := [lane for lanes in self._sets() for lane in lanes if lane.unsaved_since() is not None]:
+                await self._write(unsaved)
+                if self.problem is not None:
+                    return
+            if self.has_news():
+                await self._write([])
 
     def _due(self, now: float) -> list[Lane]:
         deep = {

@@ -18,6 +18,7 @@ from shard_runtime.ports import NetworkError, Response, SpilledGroup
 from tests.delivery.receiver import Bench, Request, acknowledge, forward, payload, status
 from tests.virtual.disk import VirtualDisk
 from tests.virtual.loop import run_virtual
+from tests.virtual.spill import COMMIT_SECONDS
 
 STORE = Path("/state/spill.sqlite")
 
@@ -100,6 +101,31 @@ async def test_an_event_that_cannot_be_packed_is_not_on_disk_and_holds_nothing_u
     bench.receiver.answer = acknowledge
     assert await bench.delivery.drain(60)
     assert [sequence for _, sequence in bench.receiver.received()] == [1, unpackable, unpackable + 1]
+
+
+@virtual
+async def test_what_is_saved_while_a_transaction_is_under_way_is_found_as_one_with_it() -> None:
+    bench = spilling(forward(lanes=2, ordering="guild"))
+    guilds = 1, 16 << 22 | 1  # of one shard, in two lanes
+    bench.start()
+    bench.accept(guild=guilds[0])
+    await asyncio.sleep(0.9)
+    bench.accept(guild=guilds[1])
+    for _ in range(1000):
+        if any(lane.writing for lanes in bench.delivery._sets for lane in lanes):
+            break
+        await asyncio.sleep(COMMIT_SECONDS / 4)
+    else:
+        pytest.fail("nothing is written")
+    await bench.delivery.save()
+    assert (on_disk(bench), bench.watermark()) == (2, 2)
+    later = await reborn(bench)
+    later.delivery.resume_session("session-0", 0)
+    assert later.watermark() == 2
+    for sequence, guild in enumerate(guilds, 1):  # what Discord would bring again
+        later.delivery.accept(0, "session-0", sequence, "MESSAGE_CREATE", payload(sequence, guild=guild), guild=guild)
+    assert await later.delivery.drain(5)
+    assert sorted(later.receiver.received()) == [("session-0", 1), ("session-0", 2)]
 
 
 @virtual
