@@ -1,9 +1,9 @@
 """The hook ``handle_payload``: every event that is to be delivered passes it, in the order of its shard.
 
 It stands between what decides that an event is delivered (the handover, the role) and the queue, so it sees each of
-them once, and what it does cannot disturb a handover. An event that waits here is not accepted yet: its sequence holds
-the watermark back, so a crash brings it again. What the hook does not pass on is finished as if the filter had left it
-out.
+them once, and what it does cannot disturb a handover. What ``forward.events`` leaves out passes by the hook, in its
+turn. An event that waits here is not accepted yet: its sequence holds the watermark back, so a crash brings it again.
+What the hook does not pass on is finished as if the filter had left it out.
 
 A shard's events wait for each other, not for those of other shards. When many wait, reading rests.
 """
@@ -80,6 +80,9 @@ class HookedDelivery(Delivery):
         guild: int = 0,
         maybe_duplicate: bool = False,
     ) -> None:
+        if shard not in self._handling and self._is_left_out(name):  # nothing waits that it would overtake
+            super().accept(shard, session_id, sequence, name, payload, guild=guild, maybe_duplicate=maybe_duplicate)
+            return
         event = PayloadEvent(
             shard=shard,
             session=session_id,
@@ -154,10 +157,16 @@ class HookedDelivery(Delivery):
                 maybe_duplicate=event.maybe_duplicate,
             )
 
+        if self._is_left_out(event.name):
+            await default(event)
+            return
         await self._hooks.call(NAME, default, event, check=_nothing)
         if not taken:
             self._ledger.excluded += 1
             self.skip(event.session, event.sequence)
+
+    def _is_left_out(self, name: str) -> bool:
+        return self._passes is not None and not self._passes(name)
 
     def _count(self, event: PayloadEvent, change: int) -> None:
         self._waiting_events += change

@@ -300,6 +300,38 @@ def test_handle_payload_sees_every_event_in_order_and_decides_what_goes_on() -> 
     run_with(handlers, story)
 
 
+def test_what_forward_events_leaves_out_does_not_come_to_handle_payload() -> None:
+    handlers = """
+        import asyncio
+        async def handle_payload(context, default, event):
+            assert event.name != "TYPING_START"
+            await asyncio.sleep(0.5)
+            await default(event)
+    """
+
+    async def story(world: World, town: Town, pod: PodInOneProcess) -> None:
+        await ready(world, pod)
+        await world.clock.sleep(30)
+        assert pod.pod is not None
+        forward = contract.ForwardConfig(url="http://bot/events", events=contract.EventFilter(exclude=["TYPING_START"]))
+        await pod.pod.adopt_forward(forward)
+        for _ in range(3):
+            for session in town.discord.sessions.values():
+                session.dispatch("TYPING_START", {"channel_id": "1"})
+            await town.talk(0.1)
+        await world.clock.sleep(60)
+        assert sorted(town.bot.numbers) == list(range(town.sent))
+        assert "TYPING_START" not in town.bot.names
+        status = pod.workers[0].status()
+        assert (status.queued, status.counters["excluded"]) == (0, 6)
+        for shard_status in status.shards:
+            assert shard_status.watermark == shard_status.sequence
+        await look(pod)
+        assert errors_of(pod) == {}
+
+    run_with(handlers, story)
+
+
 def test_a_kill_while_events_wait_for_handle_payload_loses_none() -> None:
     handlers = """
         import asyncio
