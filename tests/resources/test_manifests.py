@@ -31,6 +31,7 @@ from shard_runtime.contract import (
     ShardLayout,
     decode,
 )
+from shard_runtime.environment import read_environment
 
 AUTHORITY = (Path(__file__).parent.parent / "connection" / "certificates" / "authority.pem").read_text()
 OWNER = Metadata(name="my-bot", namespace="bots", uid="1234", generation=3)
@@ -186,6 +187,20 @@ def test_a_pod_learns_its_index_and_uid_and_only_a_hanging_one_is_restarted() ->
     probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     # Shards may wait for identify permits for hours; nothing that kills the pod may depend on them.
     assert probes == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
+
+
+@pytest.mark.parametrize(
+    ("period", "drains"),
+    [(1, 0), (8, 0), (9, 1), (32, 24), (33, 25), (60, 25), (61, 53), (3600, 3592)],
+)
+def test_a_pod_drains_as_long_as_its_grace_period_leaves_room(period: int, drains: int) -> None:
+    wanted = spec(template={"terminationGracePeriodSeconds": period})
+    (container,) = built(wanted)[1]["spec"]["template"]["spec"]["containers"]
+    fields = {variable["name"]: variable.get("value", "0") for variable in container["env"]}
+    variables = {"POD_INDEX": fields["POD_INDEX"], "POD_UID": "uid", **fields}
+    assert read_environment(variables).grace_seconds == drains
+    if period == 60:
+        assert "DISCORD_GATEWAY_GRACE_SECONDS" not in fields, "the template of untouched gateways stays"
 
 
 def test_the_config_is_immutable_and_named_by_its_content() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway_operator.api.gateway import Metadata
 from gateway_operator.api.generation import Generation
 from gateway_operator.api.spec import Spec
+from gateway_operator.api.template import Template
 from gateway_operator.resources.naming import (
     auth_name,
     forward_name,
@@ -26,6 +27,13 @@ DEFAULT_RESOURCES: Final[dict[str, Any]] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"memory": "1Gi"},
 }
+
+GRACE_VARIABLE: Final = "DISCORD_GATEWAY_GRACE_SECONDS"
+STOP_SECONDS: Final = 8
+"""Of a pod's termination grace period: to close connections, write what is left and hand over the sessions."""
+USUAL_DRAIN_SECONDS: Final = 25
+"""What the runtime takes where it is told nothing. A pod that drains is away from Discord, so it drains longer only
+where a longer period than the default one is asked for."""
 
 DEFAULT_SPREAD: Final[list[dict[str, Any]]] = [
     {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway"}
@@ -88,6 +96,7 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}},
             },
             {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+            *_drain(template.termination_grace_period_seconds),
             *(variable.manifest() for variable in template.env),
         ],
         "ports": [{"name": "http", "containerPort": RUNTIME_PORT, "protocol": "TCP"}],
@@ -116,6 +125,14 @@ def _container(spec: Spec, image: str) -> dict[str, Any]:
     if template.image_pull_policy is not None:
         container["imagePullPolicy"] = template.image_pull_policy.value
     return container
+
+
+def _drain(period: int) -> list[dict[str, Any]]:
+    """How long a stopping pod may deliver, so that it is done before the kubelet kills it after *period*."""
+    room = max(0, period - STOP_SECONDS)
+    default = Template.model_fields["termination_grace_period_seconds"].default
+    seconds = room if period > default else min(room, USUAL_DRAIN_SECONDS)
+    return [] if seconds == USUAL_DRAIN_SECONDS else [{"name": GRACE_VARIABLE, "value": str(seconds)}]
 
 
 def _optional_mounts(spec: Spec) -> list[str]:

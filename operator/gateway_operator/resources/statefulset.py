@@ -21,7 +21,7 @@ from gateway_operator.resources.naming import (
     object_metadata,
     statefulset_name,
 )
-from gateway_operator.resources.pods import STATE_VOLUME, pod_template
+from gateway_operator.resources.pods import GRACE_VARIABLE, STATE_VOLUME, pod_template
 from gateway_operator.resources.settings import RuntimeSettings
 from shard_runtime.contract import RuntimeConfig, encode
 
@@ -102,11 +102,16 @@ def _claims(generation: Generation) -> dict[str, Any]:
 def revision(template: dict[str, Any], config: RuntimeConfig) -> str:
     """Hash of a pod template with its config; pods of another one are to be replaced.
 
-    A presence is no reason: it is part of IDENTIFY, and a replaced pod resumes.
+    A presence is no reason: it is part of IDENTIFY, and a replaced pod resumes. Nor is how long it drains: that follows
+    from the termination grace period, and an operator that says it in another way must not replace every pod.
     """
     identify = msgspec.structs.replace(config.identify, presence=None)
     plain = msgspec.structs.replace(config, identify=identify)
     volumes = [volume for volume in template["spec"]["volumes"] if volume["name"] != "config"]
-    pod = {**template, "spec": {**template["spec"], "volumes": volumes}}
+    containers = [
+        {**each, "env": [variable for variable in each["env"] if variable["name"] != GRACE_VARIABLE]}
+        for each in template["spec"]["containers"]
+    ]
+    pod = {**template, "spec": {**template["spec"], "containers": containers, "volumes": volumes}}
     text = json.dumps([pod, encode(plain).decode()], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
