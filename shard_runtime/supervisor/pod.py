@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,8 @@ from shard_runtime.ports import Clock, Disk
 from shard_runtime.supervisor.merge import merged_status, merged_windows
 from shard_runtime.supervisor.standing import Standing, SupersededError, follow_record, initial_standing, seal
 from shard_runtime.supervisor.workers import UnavailableError, Workers
+
+ROLE_FILE: Final = "role.json"
 
 
 class StaleRecordError(Exception):
@@ -81,10 +84,14 @@ class Pod:
         self.ask = self._workers.ask
         self.silent_seconds = self._workers.silent_seconds
         self.measures = self._workers.measures
-        self._standing = initial_standing(
-            self._read_standing(), pod_uid=pod_uid, generation=config.generation, count=layout.count
-        )
-        self._persist(self._standing)
+        found = self._read_standing()
+        self._standing = initial_standing(found, pod_uid=pod_uid, generation=config.generation, count=layout.count)
+        try:
+            self._persist(self._standing)
+        except OSError as error:
+            if self._standing != found:
+                raise
+            self._log.warning("%s cannot be written, and says already what it must: %s", self._state / ROLE_FILE, error)
 
     # --- What it is ---------------------------------------------------------------------------------------------------
 
@@ -298,13 +305,13 @@ class Pod:
     # --- role.json ----------------------------------------------------------------------------------------------------
 
     def _read_standing(self) -> Standing | None:
-        data = self._disk.read(self._state / "role.json")
+        data = self._disk.read(self._state / ROLE_FILE)
         return None if data is None else contract.decode(data, Standing)
 
     def _persist(self, standing: Standing) -> None:
         if self.superseded_by(standing):
             raise SupersededError("A newer incarnation of this pod has taken its state.")
-        self._disk.write(self._state / "role.json", contract.encode(standing))
+        self._disk.write(self._state / ROLE_FILE, contract.encode(standing))
         self._standing = standing
 
     def superseded_by(self, standing: Standing) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 from runtime.stage import record
 from runtime.town import GUILDS, all_ready, handed_over, make_town
 from virtual.world import World, run_world
+
+from shard_runtime import contract
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -102,3 +105,23 @@ def test_a_killed_pod_goes_on_from_its_watermark(seed: int) -> None:
         assert set(town.discord.client_closes) <= {None, 4000}
 
     run_world(story, seed=seed)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
+def test_a_pod_whose_disk_takes_nothing_can_be_restarted(error: int) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        pod = town.pod(1, 2, 1)
+        await pod.start().adopt_record(record(1, active=1))
+        await world.until(lambda: all_ready(pod), within=30)
+        world.disk(pod.machine).fail_writes = OSError(error, "nothing can be written")
+        pod.kill()
+        pod.start()
+        await world.until(lambda: all_ready(pod), within=30)
+        assert pod.pod is not None and pod.pod.role is contract.Role.ACTIVE
+        pod.kill()
+        pod.uid = "another"
+        with pytest.raises(OSError):
+            pod.start()  # an earlier incarnation would not learn that it is over
+
+    run_world(story)
