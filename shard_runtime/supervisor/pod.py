@@ -84,6 +84,7 @@ class Pod:
         self.ask = self._workers.ask
         self.silent_seconds = self._workers.silent_seconds
         self.measures = self._workers.measures
+        self._unreadable = False
         found = self._read_standing()
         self._standing = initial_standing(found, pod_uid=pod_uid, generation=config.generation, count=layout.count)
         try:
@@ -112,8 +113,18 @@ class Pod:
         return len(self._workers)
 
     def superseded(self) -> bool:
-        """Whether a newer incarnation has taken the pod's folder; then this one must stop, and write nothing more."""
-        found = self._read_standing()
+        """Whether a newer incarnation has taken the pod's folder; then this one must stop, and write nothing more.
+
+        A folder that cannot be read now tells of none: the sessions are worth more than an answer at once.
+        """
+        try:
+            found = self._read_standing()
+        except (OSError, msgspec.DecodeError) as error:
+            if not self._unreadable:
+                self._log.error("%s cannot be read; the pod goes on: %s", self._state / ROLE_FILE, error)
+            self._unreadable = True
+            return False
+        self._unreadable = False
         return found is not None and found.pod_uid != self._standing.pod_uid
 
     # --- Workers ------------------------------------------------------------------------------------------------------
@@ -309,7 +320,11 @@ class Pod:
         return None if data is None else contract.decode(data, Standing)
 
     def _persist(self, standing: Standing) -> None:
-        if self.superseded_by(standing):
+        try:
+            superseded = self.superseded_by(standing)
+        except msgspec.DecodeError as error:
+            raise OSError(f"{self._state / ROLE_FILE} is not what it must be: {error}") from error
+        if superseded:
             raise SupersededError("A newer incarnation of this pod has taken its state.")
         self._disk.write(self._state / ROLE_FILE, contract.encode(standing))
         self._standing = standing

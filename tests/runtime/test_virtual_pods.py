@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from pathlib import Path
 
 import pytest
 from runtime.stage import record
@@ -123,5 +124,36 @@ def test_a_pod_whose_disk_takes_nothing_can_be_restarted(error: int) -> None:
         pod.uid = "another"
         with pytest.raises(OSError):
             pod.start()  # an earlier incarnation would not learn that it is over
+
+    run_world(story)
+
+
+@pytest.mark.parametrize("trouble", ["unreadable", "not a role"])
+def test_a_role_that_cannot_be_read_ends_no_session_and_is_told_once(
+    trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        pod = town.pod(1, 2, 1)
+        await pod.start().adopt_record(record(1, active=1))
+        await world.until(lambda: all_ready(pod), within=30)
+        assert pod.pod is not None
+        disk, path = world.disk(pod.machine), Path("/var/lib/discord-gateway/role.json")
+        for times in (1, 2):
+            written = disk.read(path)
+            assert written is not None
+            if trouble == "unreadable":
+                disk.fail_reads = OSError(errno.EIO, "Input/output error")
+            else:
+                disk.write(path, b"{")
+            assert [pod.pod.superseded() for _ in range(3)] == [False] * 3
+            with pytest.raises(OSError):
+                await pod.pod.adopt_record(record(1 + times, active=1))
+            disk.fail_reads = None
+            disk.write(path, written)
+            assert not pod.pod.superseded()
+            assert caplog.text.count("role.json cannot be read") == times
+        disk.write(path, written.replace(b'"podUID":"uid"', b'"podUID":"newer"'))
+        assert pod.pod.superseded()
 
     run_world(story)
