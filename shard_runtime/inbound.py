@@ -218,8 +218,11 @@ class Inbound:
             if step <= 0:
                 machine.repeated += 1
                 return
-            machine.missed += step - 1
-            self._sink.sequences_missing(self._shard, machine.session_id, machine.sequence + 1, sequence - 1)
+            unreadable, lost = machine.left_out(step - 1)
+            self._sink.sequences_missing(
+                self._shard, machine.session_id, machine.sequence + 1, sequence - 1, unreadable=unreadable, lost=lost
+            )
+            machine.sequence = sequence - 1  # told once, whatever becomes of this dispatch
         if machine.gives_up(sequence):
             self._sink.given_up(self._shard, machine.session_id, sequence, name)
             machine.sequence = sequence

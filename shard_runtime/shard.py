@@ -273,9 +273,11 @@ class Shard:
                 self._opened(ready, payload)
             case act.Replayed(ready):
                 sink.session_started(shard, ready.session_id, payload)
-            case act.Passed(session_id, sequence, missing):
+            case act.Passed(session_id, sequence, missing, unreadable, lost):
                 if missing:
-                    sink.sequences_missing(shard, session_id, sequence - missing, sequence - 1)
+                    sink.sequences_missing(
+                        shard, session_id, sequence - missing, sequence - 1, unreadable=unreadable, lost=lost
+                    )
                 sink.sequence_passed(shard, session_id, sequence)
             case act.Resumed(session_id):
                 self._meter.resumes += 1

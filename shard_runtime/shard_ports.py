@@ -42,10 +42,13 @@ class ShardSink(Protocol):
         """RESUMED used up *sequence*; there is nothing to deliver for it."""
         ...
 
-    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+    def sequences_missing(
+        self, shard: int, session_id: str, first: int, last: int, *, unreadable: int, lost: int
+    ) -> None:
         """Discord went on to a later sequence without *first* to *last*, which therefore never come.
 
-        What earlier RESUMEDs used up is not replayed, and what cannot be read is given up.
+        *unreadable* of them were given up, since they could not be read twice; *lost* of them Discord left out of a
+        live session. The others are no loss: what earlier RESUMEDs used up is not replayed.
         """
         ...
 

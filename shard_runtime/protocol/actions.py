@@ -69,6 +69,10 @@ class Passed:
     sequence: int
     missing: int = 0
     """How many numbers before it nobody has seen: a replay leaves out what earlier connections used up."""
+    unreadable: int = 0
+    """Of them, those of frames that were given up."""
+    lost: int = 0
+    """And those that Discord left out of a live session."""
 
 
 @dataclass(frozen=True, slots=True)

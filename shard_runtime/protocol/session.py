@@ -137,6 +137,8 @@ class SessionMachine:
         self._failed_resumes = 0
         self._on_main_url = False
         self._unreadable_at: int | None = None
+        self._given_up = 0
+        """Frames given up there, on this connection."""
         self.wary_until = 0
         """Up to this sequence dispatches are handed over one by one, since our own side failed at one of them."""
         self._refused: int | None = None
@@ -212,9 +214,17 @@ class SessionMachine:
         """
         if self.receiving and not stream_broken and self._unreadable_at == self.sequence:
             self.unreadable += 1
+            self._given_up += 1
             return []
-        self._unreadable_at = self.sequence
+        self._unreadable_at, self._given_up = self.sequence, 0
         return self._end(Input.GARBLED, now)
+
+    def left_out(self, count: int) -> tuple[int, int]:
+        """The next *count* numbers never come: how many of them were frames that were given up, and how many Discord
+        left out of a live session. A replay leaves out what earlier RESUMEDs used up, which is no loss."""
+        self.missed += count
+        unreadable = min(count, self._given_up) if self._unreadable_at == self.sequence else 0
+        return unreadable, count - unreadable if self.phase is Phase.LIVE else 0
 
     def refused(self, first: int, last: int) -> None:
         """Our own side failed at taking the dispatches *first* to *last*; :meth:`failed` follows."""
@@ -275,6 +285,7 @@ class SessionMachine:
         self._move(Input.HELLO_WITH_SESSION)
         self._timeout_at = now + RESUMED_SECONDS
         self._progress = self.sequence
+        self._given_up = 0
         self.receiving = True
         return [SendResume(session_id=self.session_id, sequence=self.sequence)]
 
@@ -317,7 +328,11 @@ class SessionMachine:
                 return []
             self.sequence = sequence
             return [Replayed(ready=ready)]
-        passed = Passed(session_id=self.session_id, sequence=sequence, missing=sequence - self.sequence - 1)
+        missing = sequence - self.sequence - 1
+        unreadable, lost = self.left_out(missing)
+        passed = Passed(
+            session_id=self.session_id, sequence=sequence, missing=missing, unreadable=unreadable, lost=lost
+        )
         self.sequence = sequence
         return [passed, *(self._resumed(now) if self.phase is Phase.RESUMING else ())]
 

@@ -124,11 +124,11 @@ FAMILIES: Final = (
     _total("events_accepted_total", "Dispatches taken over for delivery.", "accepted"),
     _total("events_excluded_total", "Dispatches that forward.events leaves out.", "excluded"),
     _total("events_maybe_duplicate_total", "Dispatches delivered marked maybeDuplicate.", "maybeDuplicate"),
-    _total("events_lost_total", "Dispatches known to be lost with a session, at least.", "lostEvents"),
+    _total("events_lost_total", "Dispatches known to be lost: with a session, or left out of one.", "lostEvents"),
     Family(
         "events_dropped_total",
         "counter",
-        "Dispatches dropped under a bound, by name and reason.",
+        "Dispatches dropped under a bound or unreadable, by name and reason.",
         ("event", "reason"),
         _dropped,
     ),

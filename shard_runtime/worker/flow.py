@@ -36,6 +36,11 @@ from shard_runtime.worker.mending import Mending
 HELD_TOO_MANY: Final = "held too many"
 """Reason of drops under the bound on what a worker holds during a handover."""
 
+UNREADABLE: Final = "unreadable"
+"""Reason of drops where Discord sent the same twice, and it was no payload."""
+UNKNOWN: Final = "unknown"
+"""The name of such an event."""
+
 Dispatch = Callable[[int, str, int, list[str], list[bytes]], None]
 One = Callable[[int, str, int, str, bytes], None]
 
@@ -53,11 +58,14 @@ class Flow:
         log: logging.Logger,
         sessions_changed: Callable[[], None],
         lost: Callable[[int, str, int], None],
+        left_out: Callable[[int, int], None],
     ) -> None:
         """*count*: of the generation's shards. *sessions_changed* is called when a session began or ended; *lost* with
-        shard, cause and the least number of events when one was lost that the bot had."""
+        shard, cause and the least number of events when one was lost that the bot had; *left_out* with shard and number
+        of events that Discord left out of a session that lives."""
         self._sessions_changed = sessions_changed
         self._lost = lost
+        self._left_out = left_out
         self._count = count
         self._delivery = delivery
         self._clock = clock
@@ -310,7 +318,15 @@ class Flow:
     def sequence_passed(self, shard: int, session_id: str, sequence: int) -> None:
         self._delivery.skip(session_id, sequence)
 
-    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+    def sequences_missing(
+        self, shard: int, session_id: str, first: int, last: int, *, unreadable: int, lost: int
+    ) -> None:
+        if self.active and self._fence is None:
+            for sequence in range(first, first + unreadable):
+                self._log.error("Shard %d cannot read %s:%d; it is dropped.", shard, session_id, sequence)
+                self._delivery.drop(session_id, sequence, UNKNOWN, UNREADABLE)
+            if lost:
+                self._left_out(shard, lost)
         self._delivery.skip_range(session_id, first, last)
 
     def given_up(self, shard: int, session_id: str, sequence: int, name: str) -> None:

@@ -1,7 +1,8 @@
 """Sessions that were lost with events that nobody has: counted, and kept for a person to see.
 
 A session that Discord does not resume leaves a gap. How many events it sent into it, Discord does not say; what an
-earlier life of the process had received and not finished is known, and is the least number.
+earlier life of the process had received and not finished is known, and is the least number. What Discord leaves out of
+a session that lives is counted with it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class Gaps:
             cause,
             least,
         )
+        self._keep()
+
+    def left_out(self, shard: int, *, events: int) -> None:
+        """Discord went on in the shard's session without *events*: counted, though the session lives."""
+        self.events += events
+        self._log.error("Shard %d: Discord left %d events out of its session; they are lost.", shard, events)
+
+    def _keep(self) -> None:
         try:
             self._disk.write_soon(self._path, contract.encode(_File(generation=self._generation, gaps=self._gaps)))
         except OSError as error:

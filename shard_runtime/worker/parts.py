@@ -107,6 +107,7 @@ class Parts:
             log=log,
             sessions_changed=sessions_changed,
             lost=self._lost,
+            left_out=lambda shard, events: self.gaps.left_out(shard, events=events),
         )
         self.gaps = Gaps(path=folder / "gaps.json", generation=config.generation, disk=disk, log=log)
         self.permits = PermitClient(

@@ -143,6 +143,32 @@ def test_drops_are_counted_by_name_and_reason() -> None:
     run_world(story)
 
 
+def test_what_never_comes_is_counted_and_not_only_finished() -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        pod = town.pod(1, 1, 1)
+        await pod.start().adopt_record(record(1, active=1))
+        await world.until(lambda: all_ready(pod), within=30)
+        (session,) = town.discord.sessions.values()
+        session.spoiled = {session.sequence + 1}
+        session.dispatch("TYPING_START", {})
+        await town.talk(1)
+        await world.until(lambda: len(town.discord.resumes) == 1 and all_ready(pod), within=30)
+        await world.clock.sleep(2)
+        session.sequence += 3
+        await town.talk(1)
+        await world.clock.sleep(2)
+        found = await scrape(pod)
+        assert found.value("events_dropped_total", event="unknown", reason="unreadable") == 1
+        assert found.value("events_lost_total") == 3
+        assert found.value("queue_events") == found.value("sessions_lost_total") == 0
+        assert sorted(town.bot.numbers) == list(range(town.sent)), "all others are delivered"
+        (status,) = (await pod.pod.status()).shards if pod.pod is not None else ()
+        assert status.sequence == status.watermark == session.sequence
+
+    run_world(story)
+
+
 def test_every_metric_is_declared_and_follows_the_conventions() -> None:
     histogram = Histogram((0.1, 1.0))
     histogram.observe(0.5)

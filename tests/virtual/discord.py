@@ -35,14 +35,22 @@ class Session:
     sent: list[dict[str, Any]] = field(default_factory=list)
     """Every dispatch, the replay buffer without end."""
     socket: ServerSocket | None = None
+    spoiled: set[int] = field(default_factory=set)
+    """Sequences at which what is sent is no payload, each time."""
 
     def dispatch(self, name: str, d: object) -> dict[str, Any]:
         self.sequence += 1
         payload = {"t": name, "s": self.sequence, "op": 0, "d": d}
         self.sent.append(payload)
         if self.socket is not None:
-            send(self.socket, payload)
+            self.send(self.socket, payload)
         return payload
+
+    def send(self, socket: ServerSocket, payload: dict[str, Any]) -> None:
+        if payload["s"] in self.spoiled:
+            socket.send(b"no payload")
+        else:
+            send(socket, payload)
 
 
 def send(socket: ServerSocket, payload: dict[str, Any]) -> None:
@@ -162,6 +170,6 @@ class ScriptedDiscord:
         else:
             for payload in session.sent:
                 if payload["s"] > d["seq"]:
-                    send(socket, payload)
+                    session.send(socket, payload)
             session.socket = socket
             session.dispatch("RESUMED", {"_trace": []})

@@ -21,6 +21,9 @@ class RecordingSink:
     """("started" | "resumed" | "lost", session)."""
     passed: list[tuple[str, int]] = field(default_factory=list)
     missing: list[tuple[str, int, int]] = field(default_factory=list)
+    unreadable: int = 0
+    lost: int = 0
+    """Of what is missing."""
     watermarks: dict[str, int] = field(default_factory=dict)
     acknowledging: bool = True
     fail_at: set[int] = field(default_factory=set)
@@ -53,8 +56,12 @@ class RecordingSink:
         self.passed.append((session_id, sequence))
         self._acknowledge(session_id, sequence)
 
-    def sequences_missing(self, shard: int, session_id: str, first: int, last: int) -> None:
+    def sequences_missing(
+        self, shard: int, session_id: str, first: int, last: int, *, unreadable: int, lost: int
+    ) -> None:
         self.missing.append((session_id, first, last))
+        self.unreadable += unreadable
+        self.lost += lost
 
     def given_up(self, shard: int, session_id: str, sequence: int, name: str) -> None:
         self.dropped.append((session_id, sequence, name))
