@@ -315,7 +315,6 @@ class SessionMachine:
             self._move(Input.READY)
             self.session_id, self.resume_url, self.sequence = ready.session_id, ready.resume_url, sequence
             self.receiving = True
-            self._on_main_url = False
             self._live(now)
             self._identify_arrived(now)
             return [*self._settle(PermitOutcome.READY), Opened(ready=ready)]
@@ -347,6 +346,7 @@ class SessionMachine:
         self._timeout_at = math.inf
         self._steady_since = now
         self.heartbeat.current(now)
+        self._on_main_url = False
         self._resumes_may_work()
 
     def _resumes_may_work(self) -> None:

@@ -281,6 +281,20 @@ def test_a_saved_session_is_resumed_by_its_url_and_from_its_sequence() -> None:
     assert machine.control(read_envelope(hello), hello, 1) == [SendResume(session_id="s", sequence=41)]
 
 
+def test_a_connect_that_failed_once_turns_a_session_from_its_resume_url_only_until_it_has_resumed() -> None:
+    machine = live()
+    machine.closed(None, 10)
+    assert machine.connecting(11) == "wss://r"
+    machine.unreachable(12)
+    assert machine.connecting(20) is None, "the other way is tried"
+    machine.connected(20)
+    for data in (payload(10, {"heartbeat_interval": 40000}), payload(0, {}, 2, "RESUMED")):
+        machine.control(read_envelope(data), data, 21)
+    assert machine.phase is Phase.LIVE
+    machine.closed(None, 100)
+    assert machine.connecting(101) == "wss://r"
+
+
 def test_a_refused_token_is_reported_as_such_and_keeps_the_session() -> None:
     machine = live()
     machine.closed(None, 10)
