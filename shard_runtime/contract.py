@@ -346,7 +346,7 @@ class ShardStatus(Wire, frozen=True, kw_only=True):
     guilds: int = 0
     heartbeat_milliseconds: float | None = None
     silent_seconds: float | None = None
-    """Age of the last frame from Discord."""
+    """Age of the last frame from Discord, or of the shard's start where none came."""
     behind_seconds: float | None = None
     """How long ago it is that certainly everything had arrived that Discord had sent the session until then; absent
     before the session has been READY or RESUMED in this process."""

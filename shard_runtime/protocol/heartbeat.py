@@ -31,6 +31,7 @@ class Heartbeat:
         "_asked_at",
         "_chance",
         "_complete_at",
+        "_heard_at",
         "_hurried",
         "_interval",
         "_last_frame_at",
@@ -51,6 +52,9 @@ class Heartbeat:
         self._interval = math.inf
         self._sent_at: float | None = None
         self._last_frame_at: float | None = None
+        """Or when the connection opened, which has as long to say something."""
+        self._heard_at: float | None = None
+        """When the last frame came on any connection, or the shard was begun before the first one."""
         self._asked_at: float | None = None
         """When the oldest beat was sent after which nothing came."""
         self._complete_at: float | None = None
@@ -70,7 +74,14 @@ class Heartbeat:
         self.latency: float | None = None
         """Seconds from the last acknowledged beat to its acknowledgement."""
 
+    def begin(self, now: float) -> None:
+        """The shard is to be connected from now on."""
+        if self._heard_at is None:
+            self._heard_at = now
+
     def connected(self, now: float) -> None:
+        if self.heard:  # on the connection before, since the last look
+            self._heard_at = now
         self._last_frame_at = now
         self._asked_at = None
         self._unacknowledged = 0
@@ -144,9 +155,9 @@ class Heartbeat:
         return sent is not None and heard is not None and heard <= sent
 
     def silent_seconds(self, now: float) -> float | None:
-        """Age of the last frame, as far as looks at it tell; None before the first connection."""
+        """Age of the last frame, as far as looks at it tell, or of the beginning where none came; None before that."""
         self._listen(now)
-        return None if self._last_frame_at is None else now - self._last_frame_at
+        return None if self._heard_at is None else now - self._heard_at
 
     def behind_seconds(self, now: float) -> float | None:
         """How long ago it is that certainly everything had arrived that Discord had sent the session until then; None
@@ -156,7 +167,7 @@ class Heartbeat:
 
     def _listen(self, now: float) -> None:
         if self.heard or self.excused:
-            self._last_frame_at = now
+            self._last_frame_at = self._heard_at = now
             self._asked_at = None
         if self.heard and self._live:
             self._complete_at = self._looked_at

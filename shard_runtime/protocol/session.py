@@ -150,6 +150,7 @@ class SessionMachine:
         """Begin, or begin again after a stop; a held session is resumed."""
         self._move(Input.START)
         self.close_code = None
+        self.heartbeat.begin(now)
         self._resumes_may_work()
         self.retry_at = now + self._backoff.first()
 

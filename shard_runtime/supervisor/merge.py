@@ -19,7 +19,7 @@ class Part(NamedTuple):
     status: WorkerStatus | None
     """Its last one."""
     age: float
-    """Seconds since it was given."""
+    """Seconds since it was given, or since the worker was to begin."""
     trouble: str | None
     """Why nothing is known of its shards now; None: the status tells."""
     earlier: Mapping[str, int]
@@ -85,9 +85,13 @@ def _shards(part: Part) -> Iterable[contract.ShardStatus]:
     status, trouble = part.status, part.trouble
     if status is not None and trouble is None and status.shards:
         return [_aged(shard, part.age) for shard in status.shards]
+    known = {} if status is None else {shard.id: _aged(shard, part.age).silent_seconds for shard in status.shards}
     return [
         contract.ShardStatus(
-            id=shard, state=contract.ShardState.CONNECTING, problem=trouble or "Its worker is being started."
+            id=shard,
+            state=contract.ShardState.CONNECTING,
+            problem=trouble or "Its worker is being started.",
+            silent_seconds=part.age if status is None else known.get(shard),
         )
         for shard in part.shards
     ]

@@ -62,7 +62,7 @@ class _Worker:
     """The same of what is only measured."""
     starts: int = 0
     answered_at: float = 0.0
-    """When it last said how it is."""
+    """When it last said how it is, or began."""
     missed: int = 0
     """How often it was asked since."""
 
@@ -72,7 +72,7 @@ class Workers:
 
     def __init__(self, shards: Sequence[range], *, clock: Clock, log: logging.Logger) -> None:
         """*shards*: of each worker."""
-        self._slots = [_Worker(each) for each in shards]
+        self._slots = [_Worker(each, answered_at=clock.monotonic()) for each in shards]
         self._clock = clock
         self._log = log
 

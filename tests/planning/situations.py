@@ -169,6 +169,7 @@ def _pod(generation: Generation, index: int, state: Health) -> ObservedPod:
             session_seconds=state.age if shard < state.ready else None,
             guilds=state.guilds,
             sequence=100 if shard < state.ready else None,
+            behind_seconds=0.5 if shard < state.ready else None,
             problem=None if shard < state.ready else state.problem,
             close_code=None if shard < state.ready else state.code,
         )

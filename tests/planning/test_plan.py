@@ -696,14 +696,21 @@ def test_a_conditions_time_is_when_its_status_changed() -> None:
     assert times == [timestamp(NOW), timestamp(NOW), timestamp(NOW + 9_000)]
 
 
-@pytest.mark.parametrize(("silent_seconds", "step"), [(30.0, "Connecting"), (None, "Connecting"), (0.4, "Holding")])
-def test_an_old_session_that_was_away_for_long_starts_the_overlap_anew(silent_seconds: float | None, step: str) -> None:
+@pytest.mark.parametrize(
+    ("silent_seconds", "behind_seconds", "step"),
+    [(30.0, 30.5, "Connecting"), (None, None, "Connecting"), (0.4, None, "Connecting"), (0.4, 0.5, "Holding")],
+)
+def test_an_old_session_that_was_away_for_long_starts_the_overlap_anew(
+    silent_seconds: float | None, behind_seconds: float | None, step: str
+) -> None:
     """What it missed comes in one burst then, which says nothing of when it was sent."""
     before = gen(ONE, epoch=2)
     (first, *others) = before.pods
     assert first.status is not None
     (shard, *rest) = first.status.shards
-    away = msgspec.structs.replace(shard, state=ShardState.RESUMING, silent_seconds=silent_seconds)
+    away = msgspec.structs.replace(
+        shard, state=ShardState.RESUMING, silent_seconds=silent_seconds, behind_seconds=behind_seconds
+    )
     status = msgspec.structs.replace(first.status, shards=[away, *rest])
     old = replace(before, pods=(replace(first, status=status), *others))
     made = plan(observe(SIXTEEN, BEGUN, old, gen(TWO, epoch=2), before=OVERLAPPED))

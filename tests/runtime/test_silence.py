@@ -16,6 +16,7 @@ from runtime.in_process import PodInOneProcess
 from runtime.stage import eventually, record
 from runtime.test_metrics import scrape
 from runtime.town import all_ready, make_town
+from virtual.sockets import ServerSocket
 from virtual.world import World, run_world
 
 from shard_runtime import contract
@@ -65,6 +66,48 @@ def test_a_shard_that_hears_nothing_grows_older_until_it_is_cut_off_and_is_young
     run_world(story)
 
 
+@pytest.mark.parametrize("had_a_session", [True, False])
+def test_a_discord_that_takes_connections_and_says_nothing_makes_no_shard_young(had_a_session: bool) -> None:
+    async def story(world: World) -> None:
+        async def nothing(socket: ServerSocket) -> None:
+            return
+
+        town = make_town(world)
+        pod = town.pod(1, 1, 1)
+        if not had_a_session:
+            town.discord.scripts.extend([nothing] * 100)
+        await pod.start().adopt_record(record(1, active=1))
+        if had_a_session:
+            await world.until(lambda: all_ready(pod), within=30)
+            town.discord.scripts.extend([nothing] * 100)
+            (session,) = town.discord.sessions.values()
+            assert session.socket is not None
+            session.socket.close(4000)
+        await world.clock.sleep(150)
+        assert len(town.discord.connections) > 2, "it tries"
+        assert (await scrape(pod)).value("last_frame_age_seconds") > 120
+        town.discord.scripts.clear()
+        await world.until(lambda: all_ready(pod), within=60)
+        await world.clock.sleep(2)
+        assert (await scrape(pod)).value("last_frame_age_seconds") < 42
+
+    run_world(story)
+
+
+def test_shards_of_a_worker_that_never_began_grow_older() -> None:
+    async def story(world: World) -> None:
+        town = make_town(world)
+        pod = town.pod(1, 2, 2)
+        pod.start().detach(1)
+        assert pod.pod is not None
+        await pod.pod.adopt_record(record(1, active=1))
+        await world.clock.sleep(130)
+        assert silence(pod)[0] < 42
+        assert (await scrape(pod)).value("last_frame_age_seconds") > 120
+
+    run_world(story)
+
+
 def test_a_worker_that_does_not_answer_is_not_healthy_because_it_once_was() -> None:
     async def story(world: World) -> None:
         town = make_town(world)
@@ -91,6 +134,7 @@ def test_a_worker_that_does_not_answer_is_not_healthy_because_it_once_was() -> N
         ]
         assert (await scrape(pod)).value("shards", state="ready") == 1
         assert pod.pod.silent_seconds(0) == 0 and pod.pod.silent_seconds(1) > 10
+        assert silence(pod)[1] > before[1] + 16, "and older, also where nothing is known of it now"
         hangs = False
         await world.clock.sleep(5)
         assert all_ready(pod) and pod.pod.silent_seconds(1) == 0

@@ -168,7 +168,12 @@ def _old_sessions_recorded_live(handover: Handover) -> str | None:
     away = sorted(
         shard.id
         for shard in shards(_old(handover))
-        if shard.state in _AWAY and (shard.silent_seconds is None or shard.silent_seconds > MOMENT_SECONDS)
+        if shard.state in _AWAY
+        and (
+            shard.behind_seconds is None  # its process has not had it live yet
+            or shard.silent_seconds is None
+            or shard.silent_seconds > MOMENT_SECONDS
+        )
     )
     return f"Waiting for shards {listing(away)} of generation {_old(handover).number} to resume." if away else None
 
