@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,7 +24,9 @@ from shard_runtime.siblings import SiblingError, Siblings
 CALL_SECONDS: Final = 2.0
 SIBLINGS: Final = 2
 MOST_NUMBERS: Final = 5000
-"""Of sequences and keys in one checkpoint: with 250 sessions it stays below the 256 KiB that the operator reads."""
+"""Of sequences and keys of all sessions together: what a stop takes stays short."""
+LONGEST_SESSIONS: Final = 240 << 10
+"""Bytes of the sessions in one checkpoint: the operator reads 256 KiB. More of them go in several, which are merged."""
 
 
 class Checkpoints:
@@ -61,14 +63,20 @@ class Checkpoints:
             pod=self._pod,
             pod_uid=self._pod_uid,
             made_at=self._clock.unix_milliseconds(),
-            sessions=[session_checkpoint(shard, session) for shard, session in _bounded(sessions).items()],
+            sessions=[],
         )
-        body = contract.encode(checkpoint)
-        answers = await self._ask_all(lambda url: self._call("POST", f"{url}/v1/checkpoints", body))
+        left = [session_checkpoint(shard, session) for shard, session in _bounded(sessions).items()]
+        bodies = [contract.encode(msgspec.structs.replace(checkpoint, sessions=part)) for part in _parts(left)]
+        answers = await self._ask_all(lambda url: self._leave_with(f"{url}/v1/checkpoints", bodies))
         kept = sum(status == 204 for status, _ in answers)
         self._log.log(
             logging.INFO if kept else logging.WARNING, "%d others keep %d sessions of this worker.", kept, len(sessions)
         )
+
+    async def _leave_with(self, url: str, bodies: Iterable[bytes]) -> tuple[int, bytes]:
+        """The answer to all *bodies*: the first that is no 204, where there is one."""
+        answers = await asyncio.gather(*(self._call("POST", url, body) for body in bodies))
+        return next((answer for answer in answers if answer[0] != 204), (204, b""))
 
     async def recall(self, shards: Iterable[int]) -> dict[int, SavedSession]:
         """What others keep of *shards*, the latest of each; never raises, and takes a moment at most."""
@@ -126,6 +134,25 @@ def _bounded(sessions: Mapping[int, SavedSession]) -> dict[int, SavedSession]:
         left -= len(finished) + len(unsure) + len(late)
         bounded[shard] = replace(session, finished=finished, unsure=unsure, late=late)
     return bounded
+
+
+def _parts(sessions: Iterable[contract.SessionCheckpoint]) -> Iterator[list[contract.SessionCheckpoint]]:
+    """*sessions*, as many together as a checkpoint may hold. One that is too long by what it has kept for its bot goes
+    without it: to be resumed is worth more."""
+    part: list[contract.SessionCheckpoint] = []
+    room = LONGEST_SESSIONS
+    for session in sessions:
+        size = len(contract.encode(session)) + 1
+        fits = size <= LONGEST_SESSIONS
+        bounded = session if fits else msgspec.structs.replace(session, kept=contract.NOTHING_KEPT)
+        size = size if fits else len(contract.encode(bounded)) + 1
+        if size > room and part:
+            yield part
+            part, room = [], LONGEST_SESSIONS
+        part.append(bounded)
+        room -= size
+    if part:
+        yield part
 
 
 def _decoded(body: bytes) -> contract.Checkpoint | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
@@ -211,6 +211,58 @@ def test_a_checkpoint_of_many_sessions_is_small_enough_for_the_operator() -> Non
         assert len(told) == 250
         assert tuple(told[0].late) == session.late
         assert [len(told[1].finished), len(told[1].unsure), len(told[1].late)] == [512, 976, 0]
+
+    run_world(story)
+
+
+def test_what_sessions_have_kept_for_their_bot_makes_no_checkpoint_too_large_for_the_operator() -> None:
+    async def story(world: World) -> None:
+        bodies: list[bytes] = []
+        book = CheckpointBook()
+
+        async def http(request: Request) -> Response:
+            if request.method == "GET":
+                found = book.get(0.0, 1, 0)
+                return Response(404 if found is None else 200, {}, b"" if found is None else contract.encode(found))
+            bodies.append(request.body)
+            if len(request.body) > LONGEST_BODY_BYTES:
+                return Response(413, {}, b"")
+            book.put(0.0, contract.decode(request.body, Checkpoint))
+            return Response(204, {}, b"")
+
+        world.network.serve("operator", http=http)
+        network = world.process("pod").network
+        config = configuration(layout=contract.ShardLayout(count=250, first=0, last=249, per_worker=250))
+        checkpoints = Checkpoints(
+            config=config,
+            pod=0,
+            pod_uid="u",
+            bearer=lambda: SECRETS.operator,
+            siblings=Siblings(
+                pod_url=config.pod_url, bearer=lambda: SECRETS.operator, network=network, disk=world.disk("pod")
+            ),
+            network=network,
+            clock=world.clock,
+            log=logging.getLogger("test"),
+        )
+        session = SavedSession(
+            session_id="0" * 32,
+            resume_url="wss://gateway-us-east1-b.discord.gg",
+            sequence=10**9,
+            guilds=1000,
+            started_at=10**12,
+            late=tuple(range(2**64 - 1000, 2**64)),
+            kept=contract.Kept(presence=json.dumps({"status": "x" * 3900})),
+        )
+        sessions = dict.fromkeys(range(249), session)
+        sessions[249] = replace(session, kept=contract.Kept(presence="x" * LONGEST_BODY_BYTES))
+        await checkpoints.leave(sessions)
+        assert max(map(len, bodies)) <= LONGEST_BODY_BYTES
+        recalled = await checkpoints.recall(range(250))
+        assert sorted(recalled) == list(range(250))
+        assert all(recalled[shard].kept == session.kept for shard in range(249))
+        assert recalled[249].kept == contract.NOTHING_KEPT, "to be resumed is worth more"
+        assert sum(len(each.late) for each in recalled.values()) == 5000
 
     run_world(story)
 
