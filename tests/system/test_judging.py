@@ -51,7 +51,8 @@ def received(*deliveries: tuple[str, int] | tuple[str, int, str]) -> Received:
     """(session, sequence), in order; a third element marks one."""
     receipts = Receipts(append=lambda line: None)
     for session, sequence, *marked in deliveries:
-        delivery = Delivery(session=session, sequence=sequence, shard=0, name="X", marked=bool(marked))
+        name = "WEBHOOKS_UPDATE" if (session, sequence) in ((A, 3), (A, 5), (B, 3)) else "MESSAGE_CREATE"
+        delivery = Delivery(session=session, sequence=sequence, shard=0, name=name, marked=bool(marked))
         receipts.record([delivery], generation="1" if session == A else "2", at=sequence)
     return receipts.received()
 
