@@ -21,6 +21,7 @@ from system.trace import Trace
 from virtual.network import NetworkOfProcess, Request
 from virtual.world import Process, World
 
+from shard_runtime import contract
 from shard_runtime.ports import Clock, NetworkError, Response
 
 HOST: Final = "operator.test"
@@ -63,7 +64,11 @@ class OperatorHttp:
 class Operator:
     """The Deployment of one replica: at most one life at a time, started by the test."""
 
-    def __init__(self, world: World, store: ObjectStore, trace: Trace) -> None:
+    def __init__(
+        self, world: World, store: ObjectStore, trace: Trace, *, permitted: Callable[[int, int, float], None]
+    ) -> None:
+        """*permitted* is told of each permit: generation, shard, and when it was given on the loop's clock."""
+        self._permitted = permitted
         self.faults = ApiFaults()
         self.lives = 0
         self.began: list[float] = []
@@ -100,7 +105,7 @@ class Operator:
             settings=lambda: RuntimeSettings(image="virtual", operator_url=URL),
             incarnation=f"life-{self.lives}",
         )
-        self._world.network.serve(HOST, node=NODE, http=GateOnNetwork(self._plane).http)
+        self._world.network.serve(HOST, node=NODE, http=GateOnNetwork(self._plane, permitted=self._permitted).http)
         self._trace.note(NODE, "starts")
         for gateway in self._store.select(GATEWAY, None, {}):
             self._plane.fleet.add(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
@@ -145,7 +150,8 @@ class Operator:
 class GateOnNetwork:
     """The operator's aiohttp routes behind the virtual network."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, *, permitted: Callable[[int, int, float], None]) -> None:
+        self._permitted = permitted
         self._routes = [
             (route.method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)), route.handler)
             for route in plane.routes()
@@ -159,6 +165,9 @@ class GateOnNetwork:
                 handle: Callable[[Any], Awaitable[Any]] = handler
                 answer = await handle(_WebRequest(request, found.groupdict()))
                 body = answer.body if isinstance(answer.body, bytes) else b""
+                if request.path == "/v1/permits" and answer.status == 200:
+                    asked = contract.decode(request.body, contract.PermitRequest)
+                    self._permitted(asked.generation, asked.shard, asyncio.get_running_loop().time())
                 return Response(status=answer.status, headers={}, body=body)
         return Response(status=404, headers={}, body=b"")
 

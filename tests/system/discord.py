@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from system.identifies import Identifies, Identify
+from system.pod_names import generation_of
 from virtual.clock import VIRTUAL_EPOCH_MILLISECONDS
 from virtual.network import Request
 from virtual.sockets import ServerSocket, SocketClosedError
@@ -166,6 +167,7 @@ class Discord:
         shard, _ = msgspec.json.decode(frame, type=_Identify).d.shard
         identify = Identify(
             bucket=shard % self.gateway.application.max_concurrency,
+            shard=(generation_of(socket.source), shard),
             pod=socket.source,
             sent_at=socket.sent_at,
             arrived_at=self._loop.time(),

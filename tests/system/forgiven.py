@@ -8,18 +8,17 @@ generation before, what it held is gone with the disk, so its sessions start ane
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from system.kinds import KEEPS_CHECKPOINTS_FROM_OTHERS
+from system.pod_names import generation_of
 
 BEFORE_SECONDS: Final = 30.0
 """For which what had ended before the deletion may have an effect yet: reconnects, crash backoff."""
 AFTER_SECONDS: Final = 90.0
 """From the end of a pod until the next one of its name has asked for what it left."""
-_GENERATION = re.compile(r"-g(\d+)-")
 REACTION_SECONDS: Final = 0.6
 """From a deletion until the pod is told."""
 
@@ -43,8 +42,7 @@ class Wiped:
 
     @property
     def generation(self) -> int:
-        found = _GENERATION.search(self.pod)
-        return 0 if found is None else int(found[1])
+        return generation_of(self.pod)
 
 
 def begun_anew(wiped: Iterable[Wiped], settled_at: Mapping[int, float]) -> frozenset[str]:

@@ -98,7 +98,7 @@ class System:
         self.discord.fault("delay", milliseconds=[0, delay_milliseconds], perGuild=by_guild)
         self.bot = Bot(world, self.trace)
         self.nodes = Nodes(world, self.store, self.trace, skew_seconds=skew_seconds)
-        self.operator = Operator(world, self.store, self.trace)
+        self.operator = Operator(world, self.store, self.trace, permitted=self.discord.identifies.permitted)
         self.records: list[contract.Record] = []
         """Every version of the record."""
         self._status: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final
 from system.contents import altered
 from system.kinds import ENDS_PROCESSES, LEAVES_SESSIONS_ALONE, LOSES_ANSWERS
 from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
+from system.pod_names import generation_of
 from system.promises import generations_going_back, lost_by_name, unexplained_duplicates
 from system.tally import REASONS
 
@@ -26,7 +26,6 @@ SETTLING_MILLISECONDS: Final = 20_000
 """After a handover, in which streams of the guilds whose place was not known yet may be behind the others."""
 FEW_MARKED: Final = 5
 """Where traffic is so little that a stream's place shows in nothing."""
-_GENERATION = re.compile(r"-g(\d+)-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +151,7 @@ class _Sessions:
                 self.given_up.add(session.id)
 
     def generation(self, session: SessionTruth) -> int:
-        found = _GENERATION.search(self._evidence.held_by.get(session.id, ""))
-        return 0 if found is None else int(found[1])
+        return generation_of(self._evidence.held_by.get(session.id, ""))
 
     def active_at(self, moment: int) -> int:
         return max((number for number, since in self._evidence.active_since if since <= moment), default=0)

@@ -81,6 +81,8 @@ class Watch:
         left = system.discord.budget.remaining
         if left < FLOOR:
             raise BrokenError(f"identify budget: {left} session starts are left, of {FLOOR} that nothing may use")
+        for identify in system.discord.identifies.without_permit:
+            raise BrokenError(f"identify permits: {identify} had none, or too late")
         for pair in system.discord.identifies.too_close:
             if not any(identify.is_beyond_the_gate(system.operator.began) for identify in pair):
                 raise BrokenError(f"identify buckets: {pair[1]} came too close to {pair[0]}")

@@ -115,7 +115,7 @@ BUGS: Final[Mapping[str, Planted]] = {
     "release before acknowledgement": Planted(
         what="A guild's events flow from the new side although the old side's are not acknowledged.",
         breaks="order in a guild",
-        seeds=(2, 36),
+        seeds=(16, 109, 176, 2),
         changes=_released_at_the_seal,
     ),
     "a seen-set instead of alignment": Planted(

@@ -46,7 +46,7 @@ def _counted_from_the_sending() -> Iterable[Change]:
 BUGS: Final[Mapping[str, Planted]] = {
     "permit used late": Planted(
         what="A permit that comes while its shard has no connection is kept until it has one.",
-        breaks="identify buckets",
+        breaks="identify permits",
         seeds=(1457, 1502, 1530, 900),
         changes=_late_permit,
     ),
