@@ -19,7 +19,8 @@ async def hold_lock(path: Path, *, clock: Clock, log: logging.Logger) -> int:
     Raises ``OSError`` when the file cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # for reading only: that is enough to lock it, and possible where nothing can be written
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     told = False
     while True:
         try:
