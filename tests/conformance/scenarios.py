@@ -10,8 +10,9 @@ from typing import Final
 from conformance.world import World
 
 CODES: Final = (1000, 1001, 4000, 4001, 4002, 4003, 4004, 4005, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4014)
-REPLAY: Final = 400
-"""Events that the simulator keeps for a session here."""
+REPLAY: Final = 1500
+"""Events that the simulator keeps for a session here: more than it gets while a starved library takes half a minute to
+come back."""
 MISSED: Final = 20
 """Events that happen at the very moment of a fault, while nobody is connected."""
 
