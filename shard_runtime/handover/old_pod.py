@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from shard_runtime.contract import GuildWindow, HandoverReply, ShardLayout, WindowEvent, Wire, shard_of_guild
 from shard_runtime.handover.alignment import Alignment, AlignmentFactory, Arrived, Decision, Evidence, Outcome
 from shard_runtime.handover.holding import Held, Hold
@@ -23,6 +25,8 @@ class Known(Wire, frozen=True, kw_only=True):
 
     bounds: Bounds
     complete_since: int
+    began: dict[int, int] = msgspec.field(default_factory=dict)
+    """Since when the new shards had their sessions: what the old side accepted before is not on this one."""
 
 
 class OldPod:
@@ -60,6 +64,7 @@ class OldPod:
         self._profiles: dict[tuple[int, int], LagProfile] = {}
         self._accepted_until: dict[int, int] = {}
         self._complete_since = 0
+        self._began_at_seal: Mapping[int, int] = {}
         self._found: dict[Place, Placed] = {}
         self.to_place: set[Place] = set()
         """Streams whose place is sought; of those of which the old side had nothing, it need not be remembered."""
@@ -83,7 +88,7 @@ class OldPod:
             bounds = measured.bounds
             profiles = {pair: LagProfile.of(samples) for pair, samples in measured.samples.items()}
             self._profiles = {pair: profile for pair, profile in profiles.items() if profile is not None}
-        return Known(bounds=bounds, complete_since=self.hold.complete_since + 1)
+        return Known(bounds=bounds, complete_since=self.hold.complete_since + 1, began=dict(self._began))
 
     def seal(self, reply: HandoverReply, now: int, *, known: Known, found: Iterable[Placed]) -> None:
         """Take the answer to a seal. *found*: places that an earlier life of the worker found."""
@@ -93,6 +98,7 @@ class OldPod:
         self.unacknowledged = frozenset(reply.unacknowledged)
         self.bounds = known.bounds
         self._complete_since = known.complete_since
+        self._began_at_seal = known.began
         self._found = {one.place: one for one in found}
         if reply.sealed_at is None or reply.recorded_since is None:
             self.after = {}
@@ -147,7 +153,7 @@ class OldPod:
             events=() if window is None else window.events,
             latest=() if window is None else window.latest,
             accepted_until=self._accepted_until.get(shard),
-            held_since=max(self._complete_since, self._began.get(event.shard, 0)),
+            held_since=max(self._complete_since, self._began.get(event.shard, self._began_at_seal.get(event.shard, 0))),
             bounds=self.bounds,
             lags=self._profiles.get((shard, event.shard)),
         )

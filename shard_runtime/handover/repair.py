@@ -181,7 +181,11 @@ class Repair:
         return not (arrived.unique or arrived.replayed) and arrived.arrival - received.arrival > self._bounds.most
 
     def _heaviest(self, olds: list[int], news: list[int]) -> list[tuple[int, int]]:
-        """The pairs of the heaviest matching that keeps order."""
+        """The pairs of the heaviest matching that keeps order; of several the one that takes the earliest of *news*.
+
+        What a resume brings again comes all at once, so that times tell little: to take a later one for the copy loses
+        it, and to take an earlier one doubles at most.
+        """
         if len(olds) * len(news) > MOST_PAIRS:
             return self._first_fit(olds, news)
         width = len(news) + 1
@@ -196,14 +200,13 @@ class Repair:
         pairs: list[tuple[int, int]] = []
         i, j = len(olds), len(news)
         while i and j:
-            weight = weights[i - 1][j - 1]
-            if weight > 0 and best[i][j] == best[i - 1][j - 1] + weight:
+            if best[i][j] == best[i][j - 1]:
+                j -= 1
+            elif weights[i - 1][j - 1] > 0 and best[i][j] == best[i - 1][j - 1] + weights[i - 1][j - 1]:
                 i, j = i - 1, j - 1
                 pairs.append((olds[i], news[j]))
-            elif best[i][j] == best[i - 1][j]:
-                i -= 1
             else:
-                j -= 1
+                i -= 1
         return pairs[::-1]
 
     def _first_fit(self, olds: list[int], news: list[int]) -> list[tuple[int, int]]:

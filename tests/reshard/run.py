@@ -94,6 +94,9 @@ def pause(status: contract.HandoverStatus, part: float) -> float:
 Trouble = Callable[["Resharding", list[Pod], list[Pod]], Awaitable[None]]
 """What happens to the new and the old pods."""
 
+LONGEST_HOLD_SECONDS = 2.5
+"""For which an alignment waits after the last event, where no session was late; else as much longer as it was."""
+
 STEPS = ("both sides record", "the commit", "the first seal", "the end of the handover")
 """When it happens."""
 
@@ -228,7 +231,8 @@ class Resharding:
         await self._load(0)
         status = merged([(await pod.status()).handover for pod in new])
         self.pods, self.count = new, count
-        result = Result(before, count, await self._verdict(), status, took, max(weights), max(late))
+        settled = LONGEST_HOLD_SECONDS + 1.5 * max(0, status.lag_most_milliseconds or 0) / 1000
+        result = Result(before, count, await self._verdict(settled), status, took, max(weights), max(late))
         self.results.append(result)
         await self.stage.http.delete(f"{self.stage.simulator}/control/truth")
         return result
@@ -269,8 +273,8 @@ class Resharding:
         statuses = [(await pod.status()).handover for pod in pods]
         return all(status is not None and status.complete for status in statuses)
 
-    async def _verdict(self) -> Verdict:
-        """Once nothing is on its way any more."""
+    async def _verdict(self, settled: float) -> Verdict:
+        """Once nothing is on its way any more; *settled*: seconds after which no alignment holds anything."""
 
         async def quiet() -> bool:
             summary = await self.stage.summary()
@@ -278,7 +282,7 @@ class Resharding:
             return summary["lagging"] == 0 and not any(queued)
 
         await eventually(quiet, what="everything has arrived", seconds=30)
-        await asyncio.sleep(2.5)  # what an alignment holds until it has waited long enough
+        await asyncio.sleep(settled)
         await eventually(quiet, what="everything is delivered", seconds=30)
         return await fetch_verdict(simulator=self.stage.simulator, receiver=self.stage.receiver)
 
