@@ -142,6 +142,25 @@ class Truth(msgspec.Struct, rename="camel", kw_only=True):
     journal: list[JournalEntry] = []
     """The last 100,000 handshakes and closes."""
 
+    def event_of(self) -> dict[tuple[str, int], int]:
+        """The number of each event, by each session and sequence that it was sent as."""
+        return {
+            (session.id, sequence): event
+            for session in self.sessions
+            for sequence, event in zip(session.sequences, session.events, strict=True)
+        }
+
+    def name_of(self, event: int) -> str:
+        return self.names[self.events.names[event - self.events.first]]
+
+    def stream_of(self, event: int) -> int:
+        """The guild's id, or the channel's."""
+        return self.streams[self.events.streams[event - self.events.first]]
+
+    def made_at(self, event: int) -> int:
+        """Unix milliseconds."""
+        return self.since + self.events.at[event - self.events.first]
+
 
 def _key(event: Event) -> int:
     digest = blake2b(event.body, digest_size=6, person=event.name.encode()[:16]).digest()

@@ -32,11 +32,7 @@ def altered(truth: Truth, received: Received, *, without: frozenset[str]) -> Ite
 
 def _altered(truth: Truth, received: Received, without: frozenset[str]) -> Iterator[tuple[str, str]]:
     events = truth.events
-    event_of = {
-        (session.id, sequence): event - events.first
-        for session in truth.sessions
-        for sequence, event in zip(session.sequences, session.events, strict=True)
-    }
+    event_of = truth.event_of()
     known = {session.id for session in truth.sessions}
     compared = bool(events.digests and received.digests)
     for row, (session_index, sequence, name_index) in enumerate(
@@ -50,7 +46,7 @@ def _altered(truth: Truth, received: Received, without: frozenset[str]) -> Itera
         if event is None:
             if session not in known or name not in OWN or sequence < 1 or (name == "READY") != (sequence == 1):
                 yield "were sent to nobody", delivery
-        elif truth.names[events.names[event]] != name:
-            yield "have another name", f"{delivery}, which is {truth.names[events.names[event]]}"
-        elif compared and received.digests[row] not in events.digests[event]:
+        elif truth.name_of(event) != name:
+            yield "have another name", f"{delivery}, which is {truth.name_of(event)}"
+        elif compared and received.digests[row] not in events.digests[event - events.first]:
             yield "have another body", delivery

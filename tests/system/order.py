@@ -27,11 +27,7 @@ class Arrivals:
 
     def __init__(self, truth: Truth, received: Received) -> None:
         self._truth = truth
-        event_of: dict[tuple[str, int], int] = {}
-        for session in truth.sessions:
-            event_of |= {
-                (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
-            }
+        event_of = truth.event_of()
         generations = [int(number) if number.isdecimal() else 0 for number in received.generations]
         seen: set[tuple[str, int]] = set()
         self.all: list[Arrival] = []
@@ -45,16 +41,14 @@ class Arrivals:
                 self.all.append(Arrival(event, *key, generations[generation], at))
 
     def made_at(self, arrival: Arrival) -> int:
-        return self._truth.since + self._truth.events.at[arrival.event - self._truth.events.first]
+        return self._truth.made_at(arrival.event)
 
     def stream(self, arrival: Arrival) -> int:
-        return self._truth.events.streams[arrival.event - self._truth.events.first]
+        return self._truth.stream_of(arrival.event)
 
     def told(self, arrival: Arrival) -> str:
-        truth = self._truth
-        name = truth.names[truth.events.names[arrival.event - truth.events.first]]
         return (
-            f"{name} of {truth.streams[self.stream(arrival)]} made at {self.made_at(arrival)}, "
+            f"{self._truth.name_of(arrival.event)} of {self.stream(arrival)} made at {self.made_at(arrival)}, "
             f"which came at {arrival.at} as {arrival.session}:{arrival.sequence}"
         )
 

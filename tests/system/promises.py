@@ -25,11 +25,7 @@ class Copy:
 def unexplained_duplicates(truth: Truth, received: Received) -> tuple[Copy, ...]:
     """Deliveries of an event that came before, without an excuse: neither with a key that came before (a redelivery,
     which a receiver that commits keys does not see) nor marked, now or then."""
-    event_of = {
-        (session.id, sequence): event
-        for session in truth.sessions
-        for sequence, event in zip(session.sequences, session.events, strict=True)
-    }
+    event_of = truth.event_of()
     marked = set(received.marked)
     deliveries: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     marked_events: set[int] = set()
@@ -73,11 +69,10 @@ def delivered_by(received: Received, generation: int) -> Received:
 
 
 def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> Copy:
-    column = event - truth.events.first
     return Copy(
-        name=truth.names[truth.events.names[column]],
-        stream=truth.streams[truth.events.streams[column]],
-        made_at=truth.since + truth.events.at[column],
+        name=truth.name_of(event),
+        stream=truth.stream_of(event),
+        made_at=truth.made_at(event),
         deliveries=tuple(deliveries),
     )
 
@@ -85,17 +80,12 @@ def _copy(truth: Truth, event: int, deliveries: list[tuple[str, int, int]]) -> C
 def lost_by_name(truth: Truth, received: Received, *, without: frozenset[str]) -> Counter[str]:
     """How many events of each name were sent and not delivered; of events with equal bodies only their number counts,
     since nothing else can be told."""
-    event_of: dict[tuple[str, int], int] = {}
-    for session in truth.sessions:
-        event_of |= {
-            (session.id, sequence): event for sequence, event in zip(session.sequences, session.events, strict=True)
-        }
+    event_of = truth.event_of()
     wanted: Counter[tuple[str, int]] = Counter()
     got: Counter[tuple[str, int]] = Counter()
 
     def key(event: int) -> tuple[str, int]:
-        column = event - truth.events.first
-        return truth.names[truth.events.names[column]], truth.events.keys[column] or -event
+        return truth.name_of(event), truth.events.keys[event - truth.events.first] or -event
 
     for event in set(event_of.values()):
         wanted[key(event)] += 1
@@ -112,19 +102,16 @@ def lost_by_name(truth: Truth, received: Received, *, without: frozenset[str]) -
 
 def generations_going_back(truth: Truth, received: Received) -> Iterator[str]:
     """Whether a generation delivered an event of a guild for the first time after a later one had delivered of it."""
-    stream_of = {
-        (session.id, sequence): truth.events.streams[event - truth.events.first]
-        for session in truth.sessions
-        for sequence, event in zip(session.sequences, session.events, strict=True)
-    }
+    event_of = truth.event_of()
     latest: dict[int, int] = {}
     seen: set[tuple[str, int]] = set()
     for index, sequence, number in zip(received.session, received.sequence, received.generation, strict=True):
         key = (received.sessions[index], sequence)
-        stream = stream_of.get(key)
-        if stream is None or key in seen:
+        event = event_of.get(key)
+        if event is None or key in seen:
             continue
         seen.add(key)
+        stream = truth.stream_of(event)
         generation = int(received.generations[number] or 0)
         if generation < latest.get(stream, 0):
             yield f"one active generation: generation {generation} delivered after {latest[stream]} had: {key}"

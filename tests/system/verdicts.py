@@ -215,21 +215,19 @@ def _owed(evidence: Evidence, sessions: _Sessions) -> Iterator[_Owed]:
     """Lost events that a session was sent whose loss nothing explains."""
     truth, received = evidence.truth, evidence.received
     seen: dict[int, list[tuple[SessionTruth, int]]] = defaultdict(list)
-    event_of: dict[tuple[str, int], int] = {}
+    event_of = truth.event_of()
     for session in truth.sessions:
         for sequence, event in zip(session.sequences, session.events, strict=True):
             seen[event].append((session, sequence))
-            event_of[session.id, sequence] = event
     delivered = {
         event_of.get((received.sessions[index], sequence))
         for index, sequence in zip(received.session, received.sequence, strict=True)
     }
     for event, copies in sorted(seen.items()):
-        column = event - truth.events.first
-        name = truth.names[truth.events.names[column]]
+        name = truth.name_of(event)
         if event in delivered or name in evidence.without:
             continue
-        at = truth.since + truth.events.at[column]
+        at = truth.made_at(event)
         if sessions.explain((session for session, _ in copies), at):
             continue
         if any(sessions.generation(session) == sessions.active_at(at) for session, _ in copies):
