@@ -71,7 +71,6 @@ class Worker:
         self._config = begin.config
         self._folder = Path(begin.state)
         self._clock = clock
-        self._disk = disk
         self._log = log
         self._orders = begin.orders
         config = begin.config

@@ -170,6 +170,25 @@ def test_every_pod_may_be_replaced_by_turns() -> None:
     run_world(story)
 
 
+def of_many_sessions(world: World) -> Checkpoints:
+    """Of a pod's only worker, with 250 shards."""
+    network = world.process("pod").network
+    config = configuration(layout=contract.ShardLayout(count=250, first=0, last=249, per_worker=250))
+    siblings = Siblings(
+        pod_url=config.pod_url, bearer=lambda: SECRETS.operator, network=network, disk=world.disk("pod")
+    )
+    return Checkpoints(
+        config=config,
+        pod=0,
+        pod_uid="u",
+        bearer=lambda: SECRETS.operator,
+        siblings=siblings,
+        network=network,
+        clock=world.clock,
+        log=logging.getLogger("test"),
+    )
+
+
 def test_a_checkpoint_of_many_sessions_is_small_enough_for_the_operator() -> None:
     async def story(world: World) -> None:
         bodies: list[bytes] = []
@@ -179,21 +198,7 @@ def test_a_checkpoint_of_many_sessions_is_small_enough_for_the_operator() -> Non
             return Response(204, {}, b"")
 
         world.network.serve("operator", http=http)
-        network = world.process("pod").network
-        log = logging.getLogger("test")
-        config = configuration(layout=contract.ShardLayout(count=250, first=0, last=249, per_worker=250))
-        checkpoints = Checkpoints(
-            config=config,
-            pod=0,
-            pod_uid="u",
-            bearer=lambda: SECRETS.operator,
-            siblings=Siblings(
-                pod_url=config.pod_url, bearer=lambda: SECRETS.operator, network=network, disk=world.disk("pod")
-            ),
-            network=network,
-            clock=world.clock,
-            log=log,
-        )
+        checkpoints = of_many_sessions(world)
         session = SavedSession(
             session_id="0" * 32,
             resume_url="wss://gateway-us-east1-b.discord.gg",
@@ -231,20 +236,7 @@ def test_what_sessions_have_kept_for_their_bot_makes_no_checkpoint_too_large_for
             return Response(204, {}, b"")
 
         world.network.serve("operator", http=http)
-        network = world.process("pod").network
-        config = configuration(layout=contract.ShardLayout(count=250, first=0, last=249, per_worker=250))
-        checkpoints = Checkpoints(
-            config=config,
-            pod=0,
-            pod_uid="u",
-            bearer=lambda: SECRETS.operator,
-            siblings=Siblings(
-                pod_url=config.pod_url, bearer=lambda: SECRETS.operator, network=network, disk=world.disk("pod")
-            ),
-            network=network,
-            clock=world.clock,
-            log=logging.getLogger("test"),
-        )
+        checkpoints = of_many_sessions(world)
         session = SavedSession(
             session_id="0" * 32,
             resume_url="wss://gateway-us-east1-b.discord.gg",

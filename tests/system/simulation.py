@@ -23,6 +23,7 @@ from system.strikes import strike
 from system.verdicts import Evidence, Numbers, judged
 from system.waits import Waits
 from system.watch import BrokenError, QueueLimit, Watch
+from virtual.clock import VIRTUAL_EPOCH_MILLISECONDS
 from virtual.loop import DeadlockError
 from virtual.world import World, run_world
 
@@ -181,7 +182,9 @@ class _Run:
                 begun_anew=begun_anew(system.nodes.wiped, self._watch.settled_at),
                 acts=frozenset(step.act for step in self._schedule.steps),
                 abandoned=system.discord.abandoned(),
-                settled_since=self._watch.settled_since,
+                settled_since={
+                    number: VIRTUAL_EPOCH_MILLISECONDS + int(at * 1000) for number, at in self._watch.settled_at.items()
+                },
                 by_shard=setting.ordering == "shard" and not reconfigured,
                 without=frozenset({"TYPING_START"} if setting.exclude else ()),
                 dropped=system.nodes.tally.dropped() if setting.drops else Counter(),

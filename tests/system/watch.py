@@ -58,10 +58,8 @@ class Watch:
         self.committed = asyncio.Event()
         self.active_since: list[tuple[int, int]] = []
         """Generations and when (unix milliseconds) a record made each the active one."""
-        self.settled_since: dict[int, int] = {}
-        """By generation, when (unix milliseconds) all before it were known to be retired."""
         self.settled_at: dict[int, float] = {}
-        """The same on the loop's clock."""
+        """By generation, when (on the loop's clock) all before it were known to be retired."""
         self.most_tasks = 0
         self._known: list[contract.Record] = []
 
@@ -142,7 +140,6 @@ class Watch:
             if before is not None and before.active is not None:
                 self.committed.set()
         if record.active is not None and all(number <= record.retired for number, _ in self.active_since[:-1]):
-            self.settled_since.setdefault(record.active, self._system.world.clock.unix_milliseconds())
             self.settled_at.setdefault(record.active, self._system.world.clock.monotonic())
 
     def _on_record(self, record: contract.Record) -> None:
