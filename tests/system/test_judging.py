@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import pytest
 from system.forgiven import Struck, Wiped, begun_anew, forgiven
 from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
@@ -125,6 +126,18 @@ def test_order_within_one_session_is_never_excused() -> None:
     assert len(list(disordered_in_guilds(arrivals, excused=frozenset({1, 2, 3, 4})))) == 1
     late = Arrivals(truth(), received((A, 2), (A, 5), (B, 2)))
     assert not list(disordered_in_guilds(late, excused=frozenset()))
+
+
+def test_what_the_active_generation_had_not_may_come_late_from_the_next() -> None:
+    of_a, of_b = truth().sessions
+    missed = truth()
+    missed.sessions = [
+        msgspec.structs.replace(of_a, sequences=[2, 5], events=[1, 4]),
+        msgspec.structs.replace(of_b, events=[3, 2]),
+    ]
+    deliveries = evidence((A, 2), (A, 5), (B, 2), (B, 3))
+    assert broken(replace(deliveries, truth=missed, active_since=[(1, 0), (2, 9)])) == []
+    assert broken(replace(deliveries, truth=missed, active_since=[(2, 0)])) == ["order in a guild"]
 
 
 @pytest.mark.parametrize(("since", "found"), [({1: 0}, 1), ({1: 4}, 0), ({2: 0}, 0)])

@@ -98,8 +98,7 @@ def judged(evidence: Evidence) -> tuple[Numbers, list[str]]:
         broken.append(f"nothing comes twice: {len(copies)} events did, such as {copies[0]}")
     broken.extend(_needless(evidence, verdict.redelivered))
     arrivals = Arrivals(truth, received)
-    excused = {event for session in truth.sessions if session.id in sessions.given_up for event in session.events}
-    if disordered := list(disordered_in_guilds(arrivals, excused=frozenset(excused))):
+    if disordered := list(disordered_in_guilds(arrivals, excused=sessions.not_in_hand())):
         broken.append(f"order in a guild: {len(disordered)} times not, such as {disordered[0]}")
     if evidence.by_shard:
         generation_of = {session.id: sessions.generation(session) for session in truth.sessions}
@@ -160,6 +159,20 @@ class _Sessions:
         """Whether one of *sessions* was given up that was to deliver what was made at *moment*."""
         active = {self.active_at(moment - AROUND_MILLISECONDS), self.active_at(moment + AROUND_MILLISECONDS)}
         return any(session.id in self.given_up and self.generation(session) in active for session in sessions)
+
+    def not_in_hand(self) -> frozenset[int]:
+        """Events that the generation that was active when they were made had not, or has given up with a session."""
+        truth = self._evidence.truth
+        given_up: set[int] = set()
+        had: set[int] = set()
+        sent: set[int] = set()
+        for session in truth.sessions:
+            sent.update(session.events)
+            if session.id in self.given_up:
+                given_up.update(session.events)
+            generation = self.generation(session)
+            had.update(event for event in session.events if self.active_at(truth.made_at(event)) == generation)
+        return frozenset(given_up | (sent - had))
 
     def broken(self) -> Iterator[str]:
         for session in self._evidence.truth.sessions:
