@@ -177,6 +177,7 @@ class _Run:
                 received=system.bot.received(),
                 held_by=system.discord.held_by,
                 active_since=self._watch.active_since,
+                in_charge_since=self._watch.in_charge_since,
                 frail=setting.frail,
                 forgiven=forgiven(system.nodes.wiped, self._struck, self._watch.settled_at),
                 begun_anew=begun_anew(system.nodes.wiped, self._watch.settled_at),

@@ -64,6 +64,7 @@ def evidence(*deliveries: tuple[str, int] | tuple[str, int, str]) -> Evidence:
         received=received(*deliveries),
         held_by={A: "bot-g1-0", B: "bot-g2-0"},
         active_since=[(1, 0)],
+        in_charge_since={1: 0},
         frail=False,
         forgiven=frozenset(),
         begun_anew=frozenset(),
@@ -121,6 +122,12 @@ def test_a_loss_is_excused_by_the_session_that_was_to_deliver_it_and_no_other() 
     assert broken(own) == []
 
 
+def test_a_session_may_be_given_up_between_the_start_and_a_commit() -> None:
+    what = replace(evidence((A, 2), (A, 3), (A, 4)), frail=True, truth=truth(ends="closed:4009"))
+    assert broken(replace(what, in_charge_since={1: 1, 2: 9})) == []
+    assert broken(replace(what, in_charge_since={1: -90_000, 2: -60_000})) == ["nothing is lost"]
+
+
 def test_order_within_one_session_is_never_excused() -> None:
     arrivals = Arrivals(truth(), received((A, 2), (A, 5), (A, 3), (A, 4)))
     assert len(list(disordered_in_guilds(arrivals, excused=frozenset({1, 2, 3, 4})))) == 1
@@ -136,8 +143,8 @@ def test_what_the_active_generation_had_not_may_come_late_from_the_next() -> Non
         msgspec.structs.replace(of_b, events=[3, 2]),
     ]
     deliveries = evidence((A, 2), (A, 5), (B, 2), (B, 3))
-    assert broken(replace(deliveries, truth=missed, active_since=[(1, 0), (2, 9)])) == []
-    assert broken(replace(deliveries, truth=missed, active_since=[(2, 0)])) == ["order in a guild"]
+    assert broken(replace(deliveries, truth=missed, in_charge_since={1: 0, 2: 9})) == []
+    assert broken(replace(deliveries, truth=missed, in_charge_since={2: 0})) == ["order in a guild"]
 
 
 @pytest.mark.parametrize(("since", "found"), [({1: 0}, 1), ({1: 4}, 0), ({2: 0}, 0)])

@@ -35,7 +35,9 @@ class Evidence:
     held_by: Mapping[str, str]
     """By session, the pod that identified it."""
     active_since: Sequence[tuple[int, int]]
-    """Generations and when each became the active one, in unix milliseconds."""
+    """Generations and when each became the active one by the record, in unix milliseconds."""
+    in_charge_since: Mapping[int, int]
+    """By generation, when its pods knew so, in unix milliseconds; until then the one before goes on delivering."""
     frail: bool
     """Discord has ended sessions."""
     forgiven: frozenset[str]
@@ -153,12 +155,12 @@ class _Sessions:
         return generation_of(self._evidence.held_by.get(session.id, ""))
 
     def active_at(self, moment: int) -> int:
-        return max((number for number, since in self._evidence.active_since if since <= moment), default=0)
+        return max((number for number, since in self._evidence.in_charge_since.items() if since <= moment), default=0)
 
     def explain(self, sessions: Iterable[SessionTruth], moment: int) -> bool:
         """Whether one of *sessions* was given up that was to deliver what was made at *moment*."""
-        active = {self.active_at(moment - AROUND_MILLISECONDS), self.active_at(moment + AROUND_MILLISECONDS)}
-        return any(session.id in self.given_up and self.generation(session) in active for session in sessions)
+        first, last = self.active_at(moment - AROUND_MILLISECONDS), self.active_at(moment + AROUND_MILLISECONDS)
+        return any(session.id in self.given_up and first <= self.generation(session) <= last for session in sessions)
 
     def not_in_hand(self) -> frozenset[int]:
         """Events that the generation that was active when they were made had not, or has given up with a session."""

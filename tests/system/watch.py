@@ -58,6 +58,8 @@ class Watch:
         self.committed = asyncio.Event()
         self.active_since: list[tuple[int, int]] = []
         """Generations and when (unix milliseconds) a record made each the active one."""
+        self.in_charge_since: dict[int, int] = {}
+        """Generations and when (unix milliseconds) a pod of each was first seen to know that it is the active one."""
         self.settled_at: dict[int, float] = {}
         """By generation, when (on the loop's clock) all before it were known to be retired."""
         self.most_tasks = 0
@@ -110,6 +112,8 @@ class Watch:
     def _look_at_pods(self) -> None:
         for status in self._system.pod_statuses():
             pod = f"{status.generation}/{status.pod}"
+            if status.role is contract.Role.ACTIVE and status.generation not in self.in_charge_since:
+                self.in_charge_since[status.generation] = self._system.world.clock.unix_milliseconds()
             if status.handover is not None and status.handover.rehearsed:
                 self._rehearsed[pod] = self._system.world.clock.monotonic()
 
