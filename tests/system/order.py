@@ -56,8 +56,8 @@ class Arrivals:
 def disordered_in_guilds(arrivals: Arrivals, *, excused: frozenset[int]) -> Iterator[str]:
     """Events that came for the first time after a later one of their guild had.
 
-    *excused* ones may, though not within one session: they were given to a session that was given up, or while there was
-    none, and may be lost; to come late, from the next generation, is better.
+    *excused* ones may, though not within one session: who was to deliver them gave them up, or never had them, so they
+    may be lost; to come late, from the next generation, is better.
     """
     seen: set[int] = set()
     latest: dict[int, int] = {}

@@ -15,6 +15,7 @@ from system.verdicts import Evidence, judged
 
 from discord_simulator.receipts import Delivery, Receipts, Received
 from discord_simulator.truth import Counters, EventTruth, SessionTruth, Truth
+from shard_runtime.delivery.bounds import FULL
 
 A, B = "a", "b"
 """Sessions of generations 1 and 2."""
@@ -145,6 +146,14 @@ def test_what_the_active_generation_had_not_may_come_late_from_the_next() -> Non
     deliveries = evidence((A, 2), (A, 5), (B, 2), (B, 3))
     assert broken(replace(deliveries, truth=missed, in_charge_since={1: 0, 2: 9})) == []
     assert broken(replace(deliveries, truth=missed, in_charge_since={2: 0})) == ["order in a guild"]
+
+
+def test_what_the_active_generation_dropped_may_come_late_from_the_next() -> None:
+    late = evidence((A, 2), (A, 3), (A, 5), (B, 2))
+    late = replace(late, active_since=[(1, 0), (2, 9)], in_charge_since={1: 0, 2: 9})
+    late.truth.streams[1] = late.truth.streams[0]
+    assert broken(late) == ["order in a guild"]
+    assert broken(replace(late, dropped=Counter({("MESSAGE_CREATE", FULL): 1}))) == []
 
 
 @pytest.mark.parametrize(("since", "found"), [({1: 0}, 1), ({1: 4}, 0), ({2: 0}, 0)])
