@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from discord_simulator.receipts import Received
 from discord_simulator.truth import Truth
+from shard_runtime.handover.alignment import LATE_COPIES_MILLISECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,22 @@ def disordered_in_sessions(
     """Events that their own session's generation delivered after a later one of the session.
 
     *since*: by generation, from when (unix milliseconds) an event must have been made for its order to be promised: a
-    handover keeps the order of guilds alone.
+    handover keeps the order of guilds alone. One that has a predecessor waits with the first events of each stream until
+    it knows their place, for up to :data:`LATE_COPIES_MILLISECONDS` after the seal.
     """
     latest: dict[str, int] = {}
+    placed: dict[tuple[int, int], int] = {}
+    """When a generation's first event of a stream came."""
     for arrival in arrivals.all:
         generation = generation_of.get(arrival.session, 0)
         begin = since.get(generation)
-        if begin is None or arrival.generation != generation or arrivals.made_at(arrival) < begin:
+        if begin is None or arrival.generation != generation:
             continue
-        if arrival.sequence < latest.get(arrival.session, 0):
+        made = arrivals.made_at(arrival)
+        since_placed = placed.setdefault((generation, arrivals.stream(arrival)), arrival.at)
+        if made < begin:
+            continue
+        waited = begin > 0 and made < since_placed and made < begin + LATE_COPIES_MILLISECONDS
+        if arrival.sequence < latest.get(arrival.session, 0) and not waited:
             yield arrivals.told(arrival)
         latest[arrival.session] = max(arrival.sequence, latest.get(arrival.session, 0))

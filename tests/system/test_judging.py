@@ -162,6 +162,14 @@ def test_order_of_a_session_from_when_it_is_promised(since: dict[int, int], foun
     assert len(list(disordered_in_sessions(arrivals, generation_of={A: 1, B: 2}, since=since))) == found
 
 
+@pytest.mark.parametrize(
+    ("order", "begin", "found"), [((2, 3, 5, 4), 0, 1), ((2, 3, 5, 4), 1, 0), ((2, 4, 3, 5), 1, 1)]
+)
+def test_the_first_event_of_a_stream_may_wait_for_its_place(order: tuple[int, ...], begin: int, found: int) -> None:
+    arrivals = Arrivals(truth(), received(*((A, sequence) for sequence in order)))
+    assert len(list(disordered_in_sessions(arrivals, generation_of={A: 1}, since={1: begin}))) == found
+
+
 POD = Wiped("bot-g1-0", told_at=100.0, at=110.0)
 
 
