@@ -32,7 +32,7 @@ class Frames(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if self._inflate is not None:
-            self._inflate(frame.get_payload_as_bytes())
+            self._inflate.one(frame.get_payload_as_bytes())
         progress = self._progress
         progress.frames += 1
         if progress.frames >= progress.next:

@@ -86,7 +86,7 @@ def runtime(mode: str) -> Run:
         inflate = new_inflate(mode)
         assert inflate is not None
         for message in stream:
-            inflate(message)
+            inflate.one(message)
 
     return run
 

@@ -145,9 +145,17 @@ class Inbound:
         wanted = self._errands.wanted
         special = _SPECIAL | wanted if wanted else _SPECIAL
         due = self._due()
+        broken: InflateError | None = None
+        if inflate is not None and len(messages) > 1:
+            try:
+                inflated = inflate.several(messages)
+            except InflateError as error:
+                inflated, broken = error.before, error
+            if inflated is not None:
+                messages, inflate = inflated, None
         for message in messages:
             try:
-                payload = message if inflate is None else inflate(message)
+                payload = message if inflate is None else inflate.one(message)
                 if payload is None:
                     continue  # a part of a payload
                 try:
@@ -172,6 +180,9 @@ class Inbound:
                 return
             names, payloads = [], []
             due = self._due()
+        if broken is not None:
+            self._give_up(names, payloads, broken, stream_broken=True)
+            return
         try:
             self._hand_over(names, payloads)
         except Exception as error:  # noqa: BLE001 — as above

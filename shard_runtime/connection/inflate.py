@@ -10,8 +10,9 @@ However small a message is, what it inflates to is bounded before it is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Sequence
+from operator import methodcaller
+from typing import Final, Protocol, cast
 
 import zstandard
 from zlib_ng import zlib_ng
@@ -43,18 +44,37 @@ library fetches them from the system again and again, which costs a tenth of a m
 ZLIB_SLICE: Final = LONGEST_INFLATED // 1032
 """Likewise: deflate makes at most 1032 bytes of one."""
 
+ZLIB_HEADER: Final = 2
+"""Bytes. What follows is read without it: the checksum that it stands for comes at the end of a stream that has none,
+and to keep it up costs a fortieth of a message."""
+
 _ZlibError: Final = cast(type[Exception], zlib_ng.error)  # its stub calls the class an instance
 
-Inflate = Callable[[bytes], bytes | None]
-"""Takes a websocket message; gives the payload, or None where more of it is to come.
+_ends_like_a_flush: Final = methodcaller("endswith", ZLIB_SUFFIX)
 
-Raises :class:`InflateError`, after which the context is of no use, or
-:class:`~shard_runtime.protocol.envelope.UnreadableError` where only this message is lost.
-"""
+
+class Inflate(Protocol):
+    """The context of one connection."""
+
+    def one(self, message: bytes) -> bytes | None:
+        """The payload that *message* completes, or None where more of it is to come.
+
+        Raises :class:`InflateError`, after which the context is of no use, or
+        :class:`~shard_runtime.protocol.envelope.UnreadableError` where only this message is lost.
+        """
+
+    def several(self, messages: Sequence[bytes]) -> Sequence[bytes] | None:
+        """The payloads of *messages*, one of each, at less than the cost of a call for each; None where they have to be
+        taken one by one, and nothing is done yet. Raises :class:`InflateError`."""
 
 
 class InflateError(Exception):
     """The compressed stream is broken: the connection has to be replaced."""
+
+    def __init__(self, text: str, *, before: Sequence[bytes] = ()) -> None:
+        super().__init__(text)
+        self.before = before
+        """Payloads of the same call that came before what is broken."""
 
 
 def query_value(compression: str) -> str | None:
@@ -72,51 +92,65 @@ def new_inflate(compression: str) -> Inflate | None:
     """A fresh context for one connection; None where messages are not compressed. Raises ``ValueError`` as `check`."""
     check(compression)
     if compression == ZSTD_STREAM:
-        return _zstd_stream()
+        return _ZstdStream()
     if compression == ZLIB_STREAM:
-        return _ZlibStream().inflate
-    return _blob if compression == PAYLOAD else None
+        return _ZlibStream()
+    return _Blobs() if compression == PAYLOAD else None
 
 
-def _zstd_stream() -> Inflate:
-    decompress = zstandard.ZstdDecompressor().decompressobj(write_size=ZSTD_ROOM).decompress
+class _ZstdStream:
+    __slots__ = ("_decompress",)
 
-    def inflate(message: bytes) -> bytes:
+    def __init__(self) -> None:
+        self._decompress = zstandard.ZstdDecompressor().decompressobj(write_size=ZSTD_ROOM).decompress
+
+    def one(self, message: bytes) -> bytes:
         try:
-            return decompress(message) if len(message) <= ZSTD_SLICE else in_slices(message)
+            return self._decompress(message) if len(message) <= ZSTD_SLICE else self._in_slices(message)
         except zstandard.ZstdError as error:
             raise InflateError(f"zstd-stream: {error}") from None
 
-    def in_slices(message: bytes) -> bytes:
+    def several(self, messages: Sequence[bytes]) -> Sequence[bytes] | None:
+        if max(map(len, messages)) > ZSTD_SLICE:
+            return None
+        inflated: list[bytes] = []
+        try:
+            inflated.extend(map(self._decompress, messages))
+        except zstandard.ZstdError as error:
+            raise InflateError(f"zstd-stream: {error}", before=inflated) from None
+        return inflated
+
+    def _in_slices(self, message: bytes) -> bytes:
         inflated: list[bytes] = []
         size = 0
         for start in range(0, len(message), ZSTD_SLICE):
-            inflated.append(decompress(message[start : start + ZSTD_SLICE]))
+            inflated.append(self._decompress(message[start : start + ZSTD_SLICE]))
             size += len(inflated[-1])
             if size > LONGEST_INFLATED:
                 raise InflateError(f"zstd-stream: a payload of more than {LONGEST_INFLATED} bytes")
         return b"".join(inflated)
 
-    return inflate
-
 
 class _ZlibStream:
-    __slots__ = ("_decompress", "_parts", "_size", "_stream", "_tail")
+    __slots__ = ("_begun", "_decompress", "_parts", "_size", "_stream", "_tail")
 
     def __init__(self) -> None:
-        self._stream = zlib_ng.decompressobj()
+        self._begun = False
+        self._stream = zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
         self._decompress = self._stream.decompress
         self._parts: list[bytes] = []
         """Of a message whose end has not come, as they came: it takes no more room than it took on the wire."""
         self._size = 0
         self._tail = b""
 
-    def inflate(self, message: bytes) -> bytes | None:
+    def one(self, message: bytes) -> bytes | None:
         if self._parts or not message.endswith(ZLIB_SUFFIX):
             whole = self._add(message)
             if whole is None:
                 return None
             message = whole
+        if not self._begun:
+            message = self._without_header(message)
         try:
             inflated = self._decompress(message) if len(message) <= ZLIB_SLICE else self._bounded(message)
         except _ZlibError as error:
@@ -124,6 +158,30 @@ class _ZlibStream:
         if not inflated and self._stream.eof:
             raise InflateError("zlib-stream: the stream has ended")
         return inflated or None
+
+    def several(self, messages: Sequence[bytes]) -> Sequence[bytes] | None:
+        if self._parts or not self._begun or sum(map(len, messages)) > ZLIB_SLICE:
+            return None
+        if not all(map(_ends_like_a_flush, messages)):
+            return None
+        inflated: list[bytes] = []
+        try:
+            inflated.extend(map(self._decompress, messages))
+        except _ZlibError as error:
+            raise InflateError(f"zlib-stream: {error}", before=_some(inflated)) from None
+        if all(inflated):
+            return inflated
+        if self._stream.eof:
+            raise InflateError("zlib-stream: the stream has ended", before=_some(inflated))
+        return _some(inflated)
+
+    def _without_header(self, message: bytes) -> bytes:
+        """RFC 1950, 2.2: deflate, a window that the level names, no dictionary, and a check of these two bytes."""
+        header = int.from_bytes(message[:ZLIB_HEADER], "big")
+        if header >> 8 & 0x0F != 8 or header >> 12 > 7 or header & 0x20 or header % 31:
+            raise InflateError("zlib-stream: no zlib stream begins so")
+        self._begun = True
+        return message[ZLIB_HEADER:]
 
     def _bounded(self, message: bytes) -> bytes:
         inflated = self._decompress(message, LONGEST_INFLATED)
@@ -144,6 +202,21 @@ class _ZlibStream:
         self._parts.clear()
         self._size, self._tail = 0, b""
         return whole
+
+
+def _some(payloads: list[bytes]) -> list[bytes]:
+    """Without those of a flush that had nothing to flush."""
+    return [payload for payload in payloads if payload]
+
+
+class _Blobs:
+    __slots__ = ()
+
+    def one(self, message: bytes) -> bytes:
+        return _blob(message)
+
+    def several(self, messages: Sequence[bytes]) -> None:
+        """One that is broken costs itself only, so each is looked at by itself."""
 
 
 def _blob(message: bytes) -> bytes:

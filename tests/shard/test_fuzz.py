@@ -202,11 +202,13 @@ def test_compressed_frames(compression: str, frames: list[tuple[bytes, str]], ch
             data = chance.randbytes(chance.randrange(40)) + b"\x00\x00\xff\xff"
         messages.append(payload if damage == "plain" else data)
     check(*run(messages, compression))
+    check(*run(messages, compression, together=True))
 
 
 @pytest.mark.parametrize("compression", ["none", "payload", "zlib-stream", "zstd-stream"])
 def test_nothing_at_all(compression: str) -> None:
-    check(*run([b"", b"\x00", b"\x00\x00\xff\xff", b"null"], compression))
+    for together in (False, True):
+        check(*run([b"", b"\x00", b"\x00\x00\xff\xff", b"null"], compression, together=together))
 
 
 def test_the_oracle_takes_what_is_right() -> None:
