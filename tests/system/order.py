@@ -85,8 +85,8 @@ def disordered_in_sessions(
     """Events that their own session's generation delivered after a later one of the session.
 
     *since*: by generation, from when (unix milliseconds) an event must have been made for its order to be promised: a
-    handover keeps the order of guilds alone. One that has a predecessor waits with the first events of each stream until
-    it knows their place, for up to :data:`LATE_COPIES_MILLISECONDS` after the seal.
+    handover keeps the order of guilds alone. A generation with a predecessor waits with the first events of each stream
+    until it knows their place, for up to :data:`LATE_COPIES_MILLISECONDS` after the seal.
     """
     latest: dict[str, int] = {}
     placed: dict[tuple[int, int], int] = {}
