@@ -42,8 +42,8 @@ ORPHAN_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 1.0
 
 COLLECT_AFTER: Final = 10_000
-"""New objects after which Python looks among them for cycles. Hardly any event makes one, and after every 700, as usual,
-the search costs a fiftieth of an event."""
+"""New objects after which Python looks among them for cycles. Hardly any event makes one, and to look after every 700,
+as usual, costs a fiftieth of an event."""
 
 
 def main(arguments: list[str]) -> None:
