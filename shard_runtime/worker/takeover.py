@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -243,9 +244,10 @@ class Takeover:
                 completed = self._complete()
             is_over = completed and self._cutover.is_over(now) and not self._is_waiting() and self._settled()
             if is_over and self._write_complete(over=True):
-                for pod in self._cutover.old_pods:
-                    self._disk.remove(self._evidence(pod))
-                    self._disk.remove(self._found_file(pod))
+                with suppress(OSError):  # who finds that it is over reads none of them
+                    for pod in self._cutover.old_pods:
+                        self._disk.remove(self._evidence(pod))
+                        self._disk.remove(self._found_file(pod))
                 return
             await self._clock.sleep(TICK_SECONDS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from pathlib import Path
 
@@ -41,6 +42,12 @@ class SlowSiblings(Siblings):
             self.sealed_at = self._process.clock.monotonic()
         now = self._process.clock.unix_milliseconds()
         return contract.HandoverReply(generation=generation, pod_uid="old", sealed_at=now, recorded_since=now, after=[])
+
+    async def received(self, generation: int, pod: int, request: contract.ReceivedRequest) -> contract.ReceivedReply:
+        now = self._process.clock.unix_milliseconds()
+        return contract.ReceivedReply(
+            generation=generation, pod_uid="old", complete=True, now=now, behind_milliseconds=0, events=[], more=False
+        )
 
 
 def takeover(process: Process, siblings: Siblings) -> Takeover:
@@ -103,5 +110,19 @@ def test_a_commit_while_an_old_pod_is_asked_is_followed_by_the_seal_at_once(afte
         assert siblings.sealed_at is not None
         assert siblings.sealed_at - committed_at <= 1, "the time that the answer took, and nothing more"
         running.cancel()
+
+    run_world(story)
+
+
+def test_a_handover_ends_also_where_the_disk_lets_nothing_be_removed() -> None:
+    async def story(world: World) -> None:
+        process = world.process("new")
+        taking_over = takeover(process, SlowSiblings(process, fails=False))
+        taking_over.commit()
+        world.disk("new").fail_removals = OSError(errno.EROFS, "Read-only file system")
+        await asyncio.wait_for(taking_over.run(), 600)
+        finished = Takeover.finished(Path("/state"), process.disk, generation=2)
+        assert finished is not None and finished.complete
+        assert Path("/state/seal-of-0.json") in world.disk("new").files()
 
     run_world(story)

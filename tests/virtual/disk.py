@@ -24,6 +24,11 @@ class VirtualDisk:
     """Raised by each read while set."""
     fail_writes: OSError | None = None
     """Raised by each write while set, before anything changes; ``OSError(errno.ENOSPC, ...)`` is a full disk."""
+    fail_syncs: OSError | None = None
+    """Raised by each durable write while set, when what was written can be read already and a power cut would take it:
+    so fails the ``fsync`` of a folder whose file was replaced."""
+    fail_removals: OSError | None = None
+    """Raised by each removal while set, before anything changes; a full disk does not."""
     writes: int = 0
     """How many writes of both kinds succeeded."""
     volume: int | None = None
@@ -38,6 +43,8 @@ class VirtualDisk:
 
     def write(self, path: Path, data: bytes) -> None:
         self.write_soon(path, data)
+        if self.fail_syncs is not None:
+            raise self.fail_syncs
         self._durable[path] = data
 
     def write_soon(self, path: Path, data: bytes) -> None:
@@ -47,6 +54,8 @@ class VirtualDisk:
         self.writes += 1
 
     def remove(self, path: Path) -> None:
+        if self.fail_removals is not None and path in self._cached:
+            raise self.fail_removals
         self._cached.pop(path, None)
 
     def oldest_first(self, folder: Path) -> list[Path]:
@@ -57,7 +66,12 @@ class VirtualDisk:
     def spill(self, path: Path) -> VirtualSpill:
         file = self.spills.setdefault(path, SpillFile())
         file.volume = self.volume
-        return VirtualSpill(file, fault=lambda reading: self.fail_reads if reading else self.fail_writes)
+        return VirtualSpill(file, fault=self._fault)
+
+    def _fault(self, *, reading: bool, durable: bool) -> OSError | None:
+        if reading:
+            return self.fail_reads
+        return self.fail_writes or (self.fail_syncs if durable else None)
 
     def sync(self) -> None:
         """Everything cached becomes durable."""
@@ -112,7 +126,7 @@ class DiskOfProcess:
 
     def spill(self, path: Path) -> Spill:
         if self._disk is None:
-            return VirtualSpill(SpillFile(), fault=lambda reading: None)
+            return VirtualSpill(SpillFile(), fault=lambda **how: None)
         spill = self._disk.spill(path)
         self._spills.append(spill)
         return spill

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from shard_runtime.ports import SpilledGroup, SpillError, SpillTransaction
 
@@ -66,11 +66,17 @@ def _apply(transaction: SpillTransaction, groups: dict[int, SpilledGroup], notes
             notes.pop(name, None)
 
 
+class Fault(Protocol):
+    def __call__(self, *, reading: bool, durable: bool) -> OSError | None:
+        """What a read, or a write that is to be *durable* or not, fails with now."""
+        ...
+
+
 class VirtualSpill:
     """A process's access to a :class:`SpillFile`; a :class:`~shard_runtime.ports.Spill`."""
 
-    def __init__(self, file: SpillFile, *, fault: Callable[[bool], OSError | None]) -> None:
-        """*fault* says what a read (True) or a write fails with now."""
+    def __init__(self, file: SpillFile, *, fault: Fault) -> None:
+        """*fault* says what fails now, and with what."""
         self._file: SpillFile | None = file
         self._fault = fault
 
@@ -78,8 +84,8 @@ class VirtualSpill:
         """The process is dead: nothing that it tries has an effect."""
         self._file = None
 
-    def _usable(self, *, reading: bool) -> SpillFile:
-        error = self._fault(reading)
+    def _usable(self, *, reading: bool, durable: bool = False) -> SpillFile:
+        error = self._fault(reading=reading, durable=durable)
         if error is not None:
             raise SpillError(f"cannot be used: {error.strerror or os.strerror(error.errno or errno.EIO)}")
         if self._file is None:
@@ -102,7 +108,7 @@ class VirtualSpill:
     async def commit(self, transaction: SpillTransaction) -> None:
         self._usable(reading=False)
         await asyncio.sleep(COMMIT_SECONDS if transaction.durable else READ_SECONDS)
-        self._usable(reading=False).apply(transaction)
+        self._usable(reading=False, durable=transaction.durable).apply(transaction)
 
     async def read(self, lane: int, *, after: int, size: int) -> list[SpilledGroup]:
         self._usable(reading=True)

@@ -14,7 +14,7 @@ from virtual.network import Request
 from virtual.sockets import ServerSocket, SocketClosedError
 from virtual.world import World, run_world
 
-from shard_runtime.ports import NetworkError, Response
+from shard_runtime.ports import NetworkError, Response, SpillError, SpillTransaction
 
 
 class Listener:
@@ -248,6 +248,41 @@ def test_a_power_cut_takes_what_was_not_synced() -> None:
     assert disk.read(path) == b"synced"
     disk.wipe()
     assert disk.files() == []
+
+
+def test_what_could_not_be_synced_is_read_until_a_power_cut_takes_it() -> None:
+    disk, path = VirtualDisk(), Path("/a")
+    disk.write(path, b"synced")
+    disk.fail_syncs = OSError(errno.EIO, "Input/output error")
+    disk.write_soon(path, b"cached")
+    with pytest.raises(OSError, match="Input/output"):
+        disk.write(path, b"not synced")
+    assert disk.read(path) == b"not synced"
+    disk.power_cut()
+    assert disk.read(path) == b"synced"
+
+
+def test_a_read_only_disk_keeps_its_files() -> None:
+    disk, path = VirtualDisk(), Path("/a")
+    disk.write(path, b"kept")
+    disk.fail_removals = OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(OSError, match="Read-only"):
+        disk.remove(path)
+    disk.remove(Path("/b"))
+    assert disk.read(path) == b"kept"
+
+
+def test_a_store_fails_as_its_disk_does() -> None:
+    async def story(world: World) -> None:
+        disk = world.disk("pod")
+        spill = world.process("pod").disk.spill(Path("/spill"))
+        disk.fail_syncs = OSError(errno.EIO, "Input/output error")
+        await spill.commit(SpillTransaction(notes={"a": b"1"}, durable=False))
+        with pytest.raises(SpillError, match="Input/output"):
+            await spill.commit(SpillTransaction(notes={"a": b"2"}))
+        assert dict(spill.load()[0]) == {"a": b"1"}
+
+    run_world(story)
 
 
 def test_clocks_of_machines_can_be_off() -> None:
