@@ -65,9 +65,17 @@ class Operator:
     """The Deployment of one replica: at most one life at a time, started by the test."""
 
     def __init__(
-        self, world: World, store: ObjectStore, trace: Trace, *, permitted: Callable[[int, int, float], None]
+        self,
+        world: World,
+        store: ObjectStore,
+        trace: Trace,
+        *,
+        permitted: Callable[[int, int, float], None],
+        skew_seconds: float = 0.0,
     ) -> None:
-        """*permitted* is told of each permit: generation, shard, and when it was given on the loop's clock."""
+        """*permitted* is told of each permit: generation, shard, and when it was given on the loop's clock.
+        *skew_seconds*: by which its machine's wall clock is off."""
+        self._skew_seconds = skew_seconds
         self._permitted = permitted
         self.faults = ApiFaults()
         self.lives = 0
@@ -91,7 +99,7 @@ class Operator:
         assert self._process is None
         self.lives += 1
         self.began.append(asyncio.get_running_loop().time())
-        process = self._process = self._world.process(NODE)
+        process = self._process = self._world.process(NODE, skew_seconds=self._skew_seconds)
         process.spawn(self._start_up(process), name="start")
 
     async def _start_up(self, process: Process) -> None:
@@ -123,6 +131,11 @@ class Operator:
             task = asyncio.get_running_loop().create_task(self._plane.fleet.stop(), name="end of a dead operator")
             task.add_done_callback(lambda done: done.cancelled() or done.result())
             self._plane = self._cluster = None
+
+    def set_clock(self, skew_seconds: float) -> None:
+        """Set its machine's wall clock, for lives that start from now on."""
+        self._trace.note(NODE, f"has its clock {skew_seconds:+g} s off")
+        self._skew_seconds = skew_seconds
 
     # --- Watches ------------------------------------------------------------------------------------------------------
 

@@ -111,12 +111,18 @@ KINDS: Final = (
 
 PLOTS: Final = frozenset({"reshard", "reshard_again", "change_of_mind", "grow", "rollout", "reconfigure", "pause"})
 """What people do, or growth; the other acts are faults."""
-ORDEALS: Final = frozenset({"kill_operator_in_a_write", "force_delete", "discord_outage", "slow_discord"})
+ORDEALS: Final = frozenset(
+    {
+        *("kill_operator_in_a_write", "operator_clock_step", "force_delete"),
+        *("discord_outage", "slow_discord", "failing_disk"),
+    }
+)
 """Faults that are drawn with others only."""
 ALL_ACTS: Final = PLOTS | ORDEALS | {kind.act for kind in KINDS}
 DELETES_PODS: Final = frozenset({"delete_pod", "rollout", "lose_pod"})
 ENDS_PROCESSES: Final = DELETES_PODS | {"kill_pod", "kill_worker", "force_delete", "power_cut", "clock_step"}
 """Of pods."""
+TAKES_NO_WRITES: Final = frozenset({"full_disk", "failing_disk"})
 LOSES_ANSWERS: Final = ENDS_PROCESSES | {
     *("cut", "isolate", "slow_link", "lossy_network", "reset_connections"),
     *("bot_away", "bot_fails"),
@@ -125,7 +131,8 @@ LOSES_ANSWERS: Final = ENDS_PROCESSES | {
 LEAVES_SESSIONS_ALONE: Final = PLOTS - {"rollout"} | {
     *("bot_away", "bot_fails", "burst", "guilds_come_and_go", "guild_outage", "discord_asks_for_heartbeats"),
     *("api_refuses", "api_loses_answers", "slow_api", "kill_operator", "kill_operator_in_a_write"),
-    *("full_disk", "unreadable_disk"),
+    "operator_clock_step",
+    *("full_disk", "unreadable_disk", "failing_disk"),
 }
 """What does nothing to a pod, nor to its way to Discord: a handover meanwhile knows where each stream stands."""
 KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
@@ -142,8 +149,10 @@ KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
         ),
         *(
             "kill_operator_in_a_write",
+            "operator_clock_step",
             "full_disk",
             "unreadable_disk",
+            "failing_disk",
             "lose_pod",
             "power_cut",
             "discord_window",

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from system.kinds import KINDS, Kind
-from system.setting import Setting, draw_scarcity, draw_setting
+from system.setting import Setting, draw_clock, draw_expiry, draw_scarcity, draw_setting
 
 Anchor = Literal["load", "begun", "committed"]
 """What a step's time counts from: the load beginning, a record that names a target, one that makes it active."""
@@ -87,9 +87,12 @@ def draw_schedule(seed: int) -> Schedule:
     steps.extend(_draw_ordeal(seed, setting, busy, begins=begins))
     if setting.remembers:
         steps.extend(_draw_weather(seed, begins=begins))
+        steps.extend(_draw_disk(seed, busy.setdefault("disk", []), begins=begins))
     if any(step.act == "force_delete" for step in steps):
         setting = msgspec.structs.replace(setting, volume=True)
-    setting = draw_scarcity(seed, setting)
+    setting = draw_expiry(seed, draw_clock(seed, draw_scarcity(seed, setting)))
+    if setting.operator_skew_seconds:
+        steps.extend(_set_the_operators_clock(seed, busy.setdefault("operator", [])))
     if setting.drops:
         steps.extend(_absence(seed, busy.setdefault("bot", [])))
     return Schedule(seed=seed, setting=setting, steps=tuple(sorted(steps, key=lambda step: (step.after, step.at))))
@@ -185,6 +188,36 @@ def _draw_weather(seed: int, *, begins: bool) -> list[Step]:
             options={"delay": chance.choice([0.2, 0.8, 2.0])} if name == "slow_discord" else {},
         )
     ]
+
+
+def _draw_disk(seed: int, taken: _Spans, *, begins: bool) -> list[Step]:
+    """A machine's disk fails in another way than by being full, in some seeds; also from a random number of its own."""
+    chance = random.Random(f"disk/{seed}")
+    error = chance.choices(["none", "write", "sync", "read-only"], weights=[92, 3, 2, 3])[0]
+    if error == "none":
+        return []
+    after: Anchor = chance.choice(["load", "begun", "committed"]) if begins else "load"
+    step = Step(
+        act="failing_disk",
+        at=round(chance.uniform(0, {"load": 45.0, "begun": 10.0, "committed": 1.0}[after]), 3),
+        after=after,
+        seconds=round(chance.uniform(0.5, 30), 3),
+        draw=chance.randrange(1_000_000),
+        options={"error": error},
+    )
+    return [step] if _is_free(taken, step) else []
+
+
+def _set_the_operators_clock(seed: int, taken: _Spans) -> list[Step]:
+    """In every other seed in which it is off: while the operator is down, since one that runs reads it only once."""
+    chance = random.Random(f"clock step/{seed}")
+    step = Step(
+        act="operator_clock_step",
+        at=round(chance.uniform(0, 45), 3),
+        seconds=round(chance.uniform(0.5, 5), 3),
+        options={"seconds": chance.choice([-2.0, -0.5, 0.0, 0.5, 2.0])},
+    )
+    return [step] if chance.random() < 0.5 and _is_free(taken, step) else []
 
 
 def _long_absence(chance: random.Random, setting: Setting, taken: _Spans) -> list[Step]:

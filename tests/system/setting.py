@@ -51,6 +51,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """From the run's beginning to the end of Discord's day."""
     reserve: int = 100
     """Session starts that a reshard leaves."""
+    operator_skew_seconds: float = 0.0
+    """By which the clock of the operator's machine is ahead of the true time."""
+    expiry_seconds: float = 3600.0
+    """After which Discord forgets a session that nobody is connected to."""
+
+    @property
+    def expires(self) -> bool:
+        """Whether Discord forgets sessions within a time that faults can take."""
+        return self.expiry_seconds < 120.0
 
     @property
     def drops(self) -> bool:
@@ -103,3 +112,19 @@ def draw_scarcity(seed: int, setting: Setting) -> Setting:
             reserve=chance.choice([0, 3, 10]),
         )
     return setting
+
+
+def draw_clock(seed: int, setting: Setting) -> Setting:
+    """*setting* with the operator's clock off, for some seeds; from a random number of its own, as all below."""
+    chance = random.Random(f"clock/{seed}")
+    if chance.random() >= 0.08:
+        return setting
+    return msgspec.structs.replace(setting, operator_skew_seconds=chance.choice([-2.0, -1.0, -0.3, 0.3, 1.0, 2.0]))
+
+
+def draw_expiry(seed: int, setting: Setting) -> Setting:
+    """*setting* with a Discord that forgets sessions within a minute, for some seeds."""
+    chance = random.Random(f"expiry/{seed}")
+    if chance.random() >= 0.08:
+        return setting
+    return msgspec.structs.replace(setting, expiry_seconds=chance.choice([20.0, 30.0, 45.0, 60.0]))

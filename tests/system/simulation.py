@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway_operator.cluster.port import POD, STATEFUL_SET, Manifest
 from gateway_operator.resources.naming import REVISION_ANNOTATION
-from system.forgiven import Struck, begun_anew, forgiven
+from system.forgiven import Struck, begun_anew, expired, forgiven, unsaved
 from system.schedule import Schedule, Step
 from system.story import GATEWAY_MANIFEST, NAMESPACE, SIMULATED, System, hear_lost_exceptions
 from system.strikes import strike
@@ -81,7 +81,7 @@ def settings_of(schedule: Schedule) -> Settings:
         max_concurrency=setting.max_concurrency,
         shuffle_keys=setting.shuffle_keys,
         replay_events=200_000 if setting.remembers else None,
-        session_expiry_seconds=3600.0,
+        session_expiry_seconds=setting.expiry_seconds,
         identify_window_seconds=setting.day_seconds,
     )
 
@@ -125,6 +125,7 @@ class _Run:
             delay_milliseconds=setting.delay_milliseconds,
             by_guild=setting.by_guild,
             skew_seconds=setting.skew_seconds,
+            operator_skew_seconds=setting.operator_skew_seconds,
         )
         if setting.session_starts:
             self._system.discord.fault("budget", remaining=setting.session_starts)
@@ -170,10 +171,11 @@ class _Run:
 
     def _judge(self) -> tuple[Numbers, list[str]]:
         system, setting = self._system, self._schedule.setting
+        truth = system.discord.truth()
         reconfigured = any(step.act == "reconfigure" for step in self._schedule.steps)
         return judged(
             Evidence(
-                truth=system.discord.truth(),
+                truth=truth,
                 received=system.bot.received(),
                 held_by=system.discord.held_by,
                 active_since=self._watch.active_since,
@@ -183,6 +185,8 @@ class _Run:
                 begun_anew=begun_anew(system.nodes.wiped, self._watch.settled_at),
                 acts=frozenset(step.act for step in self._schedule.steps),
                 abandoned=system.discord.abandoned(),
+                forgotten=expired(truth.sessions, self._struck, expiry_seconds=setting.expiry_seconds)
+                | unsaved(truth.sessions, self._struck),
                 settled_since={
                     number: VIRTUAL_EPOCH_MILLISECONDS + int(at * 1000) for number, at in self._watch.settled_at.items()
                 },

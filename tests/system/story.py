@@ -78,6 +78,7 @@ class System:
         delay_milliseconds: float = 300,
         by_guild: bool = False,
         skew_seconds: float = SKEW_SECONDS,
+        operator_skew_seconds: float = 0.0,
     ) -> None:
         self.world = world
         self.rate = rate
@@ -98,7 +99,13 @@ class System:
         self.discord.fault("delay", milliseconds=[0, delay_milliseconds], perGuild=by_guild)
         self.bot = Bot(world, self.trace)
         self.nodes = Nodes(world, self.store, self.trace, skew_seconds=skew_seconds)
-        self.operator = Operator(world, self.store, self.trace, permitted=self.discord.identifies.permitted)
+        self.operator = Operator(
+            world,
+            self.store,
+            self.trace,
+            permitted=self.discord.identifies.permitted,
+            skew_seconds=operator_skew_seconds,
+        )
         self.records: list[contract.Record] = []
         """Every version of the record."""
         self._status: dict[str, Any] = {}

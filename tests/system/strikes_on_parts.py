@@ -55,6 +55,14 @@ async def kill_operator_in_a_write(system: System, step: Step, chance: random.Ra
     system.operator.start()
 
 
+async def operator_clock_step(system: System, step: Step, chance: random.Random) -> None:
+    """The wall clock of the operator's machine is set while it is down."""
+    system.operator.kill()
+    system.operator.set_clock(step.options["seconds"])
+    await system.sleep(step.seconds)
+    system.operator.start()
+
+
 async def delete_pod(system: System, step: Step, chance: random.Random) -> None:
     """As ``kubectl delete pod`` does: it has its grace, and loses its disk."""
     if pods := [pod for pod in system.nodes.running if not pod.ending]:
@@ -159,6 +167,23 @@ async def unreadable_disk(system: System, step: Step, chance: random.Random) -> 
         disk.fail_reads = None
 
 
+async def failing_disk(system: System, step: Step, chance: random.Random) -> None:
+    """A disk that takes nothing, for another reason than that it is full: it reports errors for each write or for each
+    sync, or it is read-only, and then nothing can be removed either. What is on it can be read."""
+    if pods := alive(system):
+        pod, error = chance.choice(pods), step.options["error"]
+        disk = system.world.disk(pod.name)
+        system.trace.note(pod.name, f"has a disk that fails: {error}")
+        if error == "sync":
+            disk.fail_syncs = OSError(errno.EIO, "Input/output error")
+        elif error == "read-only":
+            disk.fail_writes = disk.fail_removals = OSError(errno.EROFS, "Read-only file system")
+        else:
+            disk.fail_writes = OSError(errno.EIO, "Input/output error")
+        await system.sleep(step.seconds)
+        disk.fail_writes = disk.fail_syncs = disk.fail_removals = None
+
+
 ACTS: Final[Mapping[str, Act]] = {
     act.__name__: act
     for act in (
@@ -166,6 +191,7 @@ ACTS: Final[Mapping[str, Act]] = {
         kill_worker,
         kill_operator,
         kill_operator_in_a_write,
+        operator_clock_step,
         delete_pod,
         force_delete,
         lose_pod,
@@ -178,5 +204,6 @@ ACTS: Final[Mapping[str, Act]] = {
         slow_api,
         full_disk,
         unreadable_disk,
+        failing_disk,
     )
 }

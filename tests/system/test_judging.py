@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from system.forgiven import Struck, Wiped, begun_anew, forgiven
+from system.forgiven import Struck, Wiped, begun_anew, expired, forgiven, unsaved
 from system.order import Arrivals, disordered_in_guilds, disordered_in_sessions
 from system.promises import lost_by_name
 from system.verdicts import Evidence, judged
+from virtual.clock import VIRTUAL_EPOCH_MILLISECONDS
 
 from discord_simulator.receipts import Delivery, Receipts, Received
 from discord_simulator.truth import Counters, EventTruth, SessionTruth, Truth
@@ -70,6 +71,7 @@ def evidence(*deliveries: tuple[str, int] | tuple[str, int, str]) -> Evidence:
         forgiven=frozenset(),
         begun_anew=frozenset(),
         abandoned=frozenset(),
+        forgotten=frozenset(),
         settled_since={1: 0},
         by_shard=True,
         without=frozenset(),
@@ -197,3 +199,52 @@ def test_a_pod_of_a_generation_that_is_over_needs_no_forgiveness() -> None:
 @pytest.mark.parametrize(("settled", "expected"), [(99.0, False), (101.0, True), (math.inf, True)])
 def test_a_pod_that_is_deleted_in_its_handover_begins_anew(settled: float, expected: bool) -> None:
     assert bool(begun_anew([POD], {1: settled})) is expected
+
+
+def session_of(*, began: float, ended: float | None = None, end: str | None = None) -> SessionTruth:
+    """Times are the loop's."""
+    at = [None if moment is None else VIRTUAL_EPOCH_MILLISECONDS + int(moment * 1000) for moment in (began, ended)]
+    return msgspec.structs.replace(truth().sessions[0], created_at=at[0] or 0, ended_at=at[1], end=end)
+
+
+@pytest.mark.parametrize(
+    ("struck", "expected"),
+    [
+        ([], False),
+        ([Struck("kill_pod", 75.0, 75.0)], True),
+        ([Struck("kill_pod", 35.0, 35.0)], False),
+        ([Struck("cut", 35.0, 51.0)], True),
+        ([Struck("kill_pod", 101.0, 101.0)], False),
+        ([Struck("bot_away", 60.0, 100.0)], False),
+    ],
+)
+def test_a_session_may_expire_while_something_keeps_its_pod_from_discord(struck: list[Struck], expected: bool) -> None:
+    session = session_of(began=0.0, ended=100.0, end="expired")
+    assert expired([session], struck, expiry_seconds=20.0) == (frozenset({A}) if expected else frozenset())
+    assert not expired([session_of(began=0.0, ended=100.0, end="killed")], struck, expiry_seconds=20.0)
+
+
+DISK = Struck("failing_disk", 50.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("began", "struck", "expected"),
+    [
+        (55.0, [DISK], False),
+        (55.0, [DISK, Struck("kill_pod", 58.0, 58.0)], True),
+        (55.0, [DISK, Struck("kill_pod", 54.0, 54.0)], False),
+        (55.0, [DISK, Struck("kill_pod", 63.0, 63.0)], False),
+        (49.0, [DISK, Struck("kill_pod", 58.0, 58.0)], False),
+        (55.0, [DISK, Struck("cut", 50.0, 70.0)], False),
+        (55.0, [Struck("kill_pod", 58.0, 58.0)], False),
+    ],
+)
+def test_a_session_that_no_disk_has_taken_may_be_forgotten(began: float, struck: list[Struck], expected: bool) -> None:
+    assert unsaved([session_of(began=began)], struck) == (frozenset({A}) if expected else frozenset())
+
+
+def test_what_was_forgotten_excuses_that_session_and_no_other() -> None:
+    what = replace(evidence((A, 2), (A, 3), (A, 4)), truth=truth(ends="expired"))
+    assert broken(what) == ["nothing is lost"]
+    assert broken(replace(what, forgotten=frozenset({B}))) == ["nothing is lost"]
+    assert broken(replace(what, forgotten=frozenset({A}))) == []

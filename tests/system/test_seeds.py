@@ -52,3 +52,11 @@ def test_every_act_is_drawn_and_known() -> None:
     drawn = Counter(step.act for seed in range(1, 1001) for step in draw_schedule(seed).steps)
     assert drawn.keys() == ALL_ACTS == ACTS.keys()
     assert min(drawn.values()) > 10, drawn
+
+
+def test_few_worlds_have_another_clock_or_a_short_memory() -> None:
+    drawn = [draw_schedule(seed) for seed in range(1, 1001)]
+    errors = Counter(step.options["error"] for one in drawn for step in one.steps if step.act == "failing_disk")
+    assert errors.keys() == {"write", "sync", "read-only"}
+    assert 50 < sum(one.setting.operator_skew_seconds != 0 for one in drawn) < 110
+    assert 50 < sum(one.setting.expires for one in drawn) < 110

@@ -46,6 +46,9 @@ class Evidence:
     """Pods whose sessions may have been given up, but no event lost."""
     abandoned: frozenset[str]
     """Sessions that nobody holds any more, and that nobody ended: their pods were lost with all that they knew."""
+    forgotten: frozenset[str]
+    """Sessions that Discord forgot because nobody was connected, while something kept their pods from it, and those
+    that a pod forgot because its disk had not taken them."""
     settled_since: Mapping[int, int]
     """By generation, when it had taken over for good, in unix milliseconds."""
     by_shard: bool
@@ -64,11 +67,11 @@ class Evidence:
 
     @property
     def tolerant(self) -> bool:
-        return self.frail or bool(self.forgiven)
+        return self.frail or bool(self.forgiven or self.forgotten)
 
     def forgives(self, session: SessionTruth) -> bool:
         """Whether *session* may have been given up."""
-        return self.frail or self.held_by.get(session.id) in self.forgiven
+        return self.frail or session.id in self.forgotten or self.held_by.get(session.id) in self.forgiven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
