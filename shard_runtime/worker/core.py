@@ -312,6 +312,8 @@ class Worker:
         self._upkeep.sessions_changed()
 
     def _save(self) -> None:
+        if self._takeover is not None and not self._takeover.has_written_all():
+            return  # the disk fails, and says so
         if self._shards.started and self._ending is None:
             self._file.save({shard: self._as_delivered(session) for shard, session in self._shards.saved().items()})
 

@@ -89,6 +89,7 @@ class Mending:
         self._clock = clock
         self._chance = chance
         self._log = log
+        self._written = True
         self._sealed: set[int] = set()
         self._nobody_left = False
         self._asked: set[int] = set()
@@ -184,7 +185,17 @@ class Mending:
         try:
             self._disk.write_soon(self._path, contract.encode(_Waiting(generation=self._generation, sessions=sessions)))
         except OSError as error:
-            self._log.error("%s cannot be written: %s", self._path, error)
+            if self._written:
+                self._log.error("%s cannot be written, tried again: %s", self._path, error)
+            self._written = False
+        else:
+            self._written = True
+
+    def has_written_all(self) -> bool:
+        """Whether what a restart has to know is on disk; what could not be written is tried again."""
+        if not self._written:
+            self._write()
+        return self._written
 
     # --- Asking -------------------------------------------------------------------------------------------------------
 

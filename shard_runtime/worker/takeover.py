@@ -112,6 +112,8 @@ class Takeover:
         self._disk_failed = False
         self._said_unready = False
         self._found: dict[int, _Found] = {}
+        self._unwritten: set[int] = set()
+        """Old pods of which what was found is not on disk as it is."""
         self._rehearsed_at: dict[int, int] = {}
 
     # --- Restarts -----------------------------------------------------------------------------------------------------
@@ -164,10 +166,22 @@ class Takeover:
             before = self._found.get(pod, _Found())
             self._write_found(pod, msgspec.structs.replace(before, placed=[*before.placed, *new]))
 
+    def has_written_all(self) -> bool:
+        """Whether what a restart has to know is on disk; what could not be written is tried again.
+
+        Until it is, no session may be saved any further: what it got near the seal would not be sent again, and what it
+        gets later would be taken for that, and skipped.
+        """
+        for pod in sorted(self._unwritten):
+            self._write_found(pod, self._found[pod])
+        return not self._unwritten and self._mending.has_written_all()
+
     def _write_found(self, pod: int, found: _Found) -> None:
         self._found[pod] = found
+        self._unwritten.add(pod)
         try:
             self._disk.write_soon(self._found_file(pod), contract.encode(found))
+            self._unwritten.discard(pod)
         except OSError as error:
             if not self._disk_failed:
                 self._log.error("Places of streams cannot be written; a restart would mark duplicates: %s", error)

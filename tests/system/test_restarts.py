@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 
 import pytest
 from gateway_operator.cluster.port import POD, SECRET
@@ -68,6 +69,32 @@ def test_killed_pods_and_workers_resume_after_a_reshard(seed: int) -> None:
     outcome = run_story(story, seed=seed)
     check(outcome)
     assert outcome.counters.resumes_accepted >= 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_disk_that_was_full_at_the_seal_costs_nothing_when_a_worker_dies_later(seed: int) -> None:
+    """What was found of the streams' places must be on disk before a session is saved that had gone on behind them."""
+
+    async def story(system: System) -> None:
+        await come_up(system)
+        system.patch_count(16)
+        await until_committed(system)
+        await let_a_moment_pass(system, 0.3, 0.5)
+        disks = [system.world.disk(pod.name) for pod in system.pods(2)]
+        for disk in disks:
+            disk.fail_writes = OSError(errno.ENOSPC, "No space left on device")
+        await system.sleep(1.5)
+        for disk in disks:
+            disk.fail_writes = None
+        await until_resharded(system)
+        system.discord.load(60)
+        await let_a_moment_pass(system, 5, 10)
+        for pod in system.pods(2):
+            for worker in sorted(pod.life.workers if pod.life is not None else ()):
+                pod.kill_worker(worker)
+        await system.settle()
+
+    check(run_story(story, seed=seed))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
