@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def circumstances() -> dict[str, Any]:
         "kernel": platform.release(),
         "load_before": round(os.getloadavg()[0], 1),
         "commit": _commit(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} of {Path(sys.executable).resolve().parent}",
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 

@@ -2,9 +2,9 @@
 
 Everything in one run against a generator and a receiver that do next to nothing, so that the numbers of one table
 belong together: a table on stderr, one JSON object in ``--out`` (stdout without it). CPU time is that of the whole pod
-(supervisor and workers), so it is robust where the machine is shared; each throughput is the best of three. Latencies
-and memory are what they were. ``--only speed`` (or ``steady``, ``memory``) runs a part and, with ``--out``, replaces
-that part of an earlier run.
+(supervisor and workers), so it is robust where the machine is shared; each throughput is the best of several, and those
+that are compared take turns. Latencies and memory are what they were. ``--only speed`` (or ``steady``, ``memory``) runs
+a part and, with ``--out``, replaces that part of an earlier run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shard_runtime.protocol.guilds import SETTLE_SECONDS
 
 SHARDS: Final = 16
 COMPRESSIONS: Final = ("none", "zlib-stream", "zstd-stream")
-REPEATS: Final = 3
+REPEATS: Final = 5
 STEADY_SECONDS: Final = 6.0
 MORE_SHARDS: Final = 128
 WARM_EVENTS: Final = 400
@@ -81,20 +81,22 @@ def speed(*, events: int, repeats: int, compressions: tuple[str, ...]) -> dict[s
                 f"  {compression}: {generator.hello['payload_bytes']:.0f} bytes, "
                 f"{generator.hello['wire_bytes']:.0f} on the wire"
             )
-            one = [burst(generator, compression=compression, events=events, workers=1) for _ in range(repeats)]
-            two = [burst(generator, compression=compression, events=events, workers=2) for _ in range(repeats)]
+            one, two, discarded, inflated = [], [], [], []
+            for _ in range(repeats):
+                one.append(burst(generator, compression=compression, events=events, workers=1))
+                two.append(burst(generator, compression=compression, events=events, workers=2))
+                discarded.append(discard(generator, events=events, inflate=None))
+                if compression != "none":
+                    inflated.append(discard(generator, events=events, inflate=compression))
             result: dict[str, Any] = {
                 "payload_bytes": round(generator.hello["payload_bytes"]),
                 "wire_bytes": round(generator.hello["wire_bytes"]),
                 "pod": [rate for rate, _ in one],
                 "two_workers": [rate for rate, _ in two],
                 "events_a_request": [size for _, size in one],
-                "discard": [discard(generator, events=events, inflate=None) for _ in range(repeats)],
+                "discard": discarded,
+                **({"inflate_and_discard": inflated} if inflated else {}),
             }
-            if compression != "none":
-                result["inflate_and_discard"] = [
-                    discard(generator, events=events, inflate=compression) for _ in range(repeats)
-                ]
         best = {name: max(result[name]) for name in result if isinstance(result[name], list)}
         result |= {
             "best": best,

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A virtual environment with exactly the packages of requirements.lock, on a machine that may have no Python at all.
-# Usage: scripts/install.sh [.venv]
+# Usage: [PYTHON=/usr/bin/python3] scripts/install.sh [.venv]; PYTHON is the one to take if it can be.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 
 python_for_us() {  # prints a Python of 3.11 or later that can make virtual environments
-  for candidate in python3.11 python3.12 python3.13 python3 python; do
+  for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3 python; do
     if command -v "$candidate" >/dev/null 2>&1 && "$candidate" - 2>/dev/null <<'P'
 import sys, ensurepip, venv
 sys.exit(sys.version_info < (3, 11))
