@@ -150,13 +150,15 @@ class Spiller:
         skip, ledger.progress = ledger.progress, {}
         orphans, self._orphans = self._orphans, []
         notes, self.notes = self.notes, {}
+        unnoted, self._unnoted = self._unnoted, set()
+        gone, ledger.gone = ledger.gone, []
         done = False
         try:
             transaction = SpillTransaction(
                 add=[self._packing.on_disk(write.lane, *pair) for write in writes for pair in write.groups],
                 remove=[*remove, *orphans],
                 skip=skip,
-                notes={**notes, **self._session_notes(writes)},
+                notes={**notes, **self._session_notes(writes, over=[*unnoted, *gone])},
                 durable=bool(writes),
             )
             await self._store.commit(transaction)
@@ -170,6 +172,8 @@ class Spiller:
                 for number in remove:
                     ledger.progress.pop(number, None)
                 self.notes = {**notes, **self.notes}
+                self._unnoted |= unnoted
+                ledger.gone[:0] = gone
                 self._orphans += [*orphans, *(group.id for write in writes for group, _ in write.groups)]
                 take_back(writes)
             for write in writes:
@@ -179,8 +183,8 @@ class Spiller:
             self._succeeded(writes)
         return size
 
-    def _session_notes(self, writes: Iterable[Written]) -> dict[str, bytes | None]:
-        """How far each session will be done with when *writes* are on disk."""
+    def _session_notes(self, writes: Iterable[Written], *, over: Iterable[str]) -> dict[str, bytes | None]:
+        """How far each session will be done with when *writes* are on disk, and none of those that are *over*."""
         watermarks = {}
         for write in writes:
             for _, events in write.groups:
@@ -193,10 +197,8 @@ class Spiller:
             SESSION_NOTE + session.id: encode_session(StoredSession(session.shard, watermark.export(RUNS_KEPT)))
             for session, watermark in watermarks.items()
         }
-        for session_id in (*self._unnoted, *self._ledger.gone):
+        for session_id in over:
             notes.setdefault(SESSION_NOTE + session_id, None)
-        self._unnoted.clear()
-        self._ledger.gone.clear()
         return notes
 
     def _succeeded(self, writes: Iterable[Written]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shard_runtime import contract
-from shard_runtime.ports import NetworkError, Response, SpilledGroup
+from shard_runtime.ports import NetworkError, Response, SpilledGroup, SpillError, SpillTransaction
 from tests.delivery.receiver import Bench, Request, acknowledge, forward, payload, status
 from tests.virtual.disk import VirtualDisk
 from tests.virtual.loop import run_virtual
@@ -608,6 +608,35 @@ def test_a_disk_that_takes_nothing_is_told_once_and_the_delivery_goes_on_from_me
         assert bench.delivery.counters["dropped"] == 0
 
     run_virtual(story())
+
+
+@virtual
+async def test_the_notes_of_sessions_that_are_over_are_removed_also_when_the_disk_fails_just_then() -> None:
+    bench = spilling(forward(lanes=2))
+    assert bench.disk is not None
+    file = bench.disk.spills[STORE]
+    bench.start()
+    for shard in range(2):
+        bench.accept(shard)
+    await asyncio.sleep(2)
+    assert {"session:session-0", "session:session-1"} <= file.notes.keys()
+    bench.delivery.forget_session("session-1")
+    commit, failed = bench.delivery._spiller._store.commit, []  # type: ignore[union-attr]
+
+    async def fails_at_notes(transaction: SpillTransaction) -> None:
+        for name, value in transaction.notes.items():
+            if value is None and name not in failed:
+                failed.append(name)
+                raise SpillError("failed")
+        await commit(transaction)
+
+    bench.delivery._spiller._store.commit = fails_at_notes  # type: ignore[union-attr, method-assign]
+    bench.receiver.answer = acknowledge
+    assert await bench.delivery.drain(10)
+    await asyncio.sleep(60)
+    assert sorted(failed) == ["session:session-0", "session:session-1"]
+    assert file.groups == {}
+    assert not {"session:session-0", "session:session-1"} & file.notes.keys()
 
 
 @virtual
