@@ -23,7 +23,7 @@ demo: install ## 8 shards to 16 under load on this machine, without Kubernetes; 
 demo-kubernetes: install ## the same on a real cluster: kind where there is Docker, our own node where there is none
 	@e2e/demo_kubernetes.sh
 
-test: install tree lint types unit ## everything that needs no cluster; under ten minutes
+test: install tree lint types unit ## everything that needs no cluster; about ten minutes
 
 tree: ## operator/ is a folder named like a standard-library module: nothing importable may lie directly in it
 	@found=$$(find operator -maxdepth 1 -type f \( -name '__init__.py' -o -name 'conftest.py' -o -name 'test_*' -o -name '*_test.py' \)); \
