@@ -13,6 +13,14 @@ from gateway_operator.api.conditions import ConditionType
 from gateway_operator.api.status import Outcome
 from gateway_operator.cluster.kubernetes import _OUTCOMES
 
+from shard_runtime.delivery import read_back
+from shard_runtime.delivery.bounds import FULL, TOO_LARGE
+from shard_runtime.delivery.dead_letters import NOT_KEPT
+from shard_runtime.delivery.forwarding import CANNOT_BE_TAKEN
+from shard_runtime.delivery.lane_queue import AGED
+from shard_runtime.worker import flow
+from shard_runtime.worker.flow import HELD_TOO_MANY
+
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = ROOT / "charts" / "discord-gateway-operator" / "files"
 RUNBOOK: Final = (ROOT / "docs" / "runbook.md").read_text()
@@ -60,6 +68,15 @@ def expressions() -> dict[str, str]:
         for target in panel["targets"]:
             found[f"panel {panel['title']}, {target['refId']}"] = target["expr"]
     return found
+
+
+def test_the_runbook_has_every_reason_of_a_drop() -> None:
+    reasons = {FULL, TOO_LARGE, AGED, NOT_KEPT, CANNOT_BE_TAKEN, read_back.UNREADABLE, flow.UNREADABLE, HELD_TOO_MANY}
+    section = RUNBOOK.partition("## DiscordGatewayEventsDropped")[2].partition("\n## ")[0]
+    assert (
+        set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)))) - {"reason"}
+        == reasons
+    )
 
 
 def test_every_series_that_is_asked_for_is_exported_and_explained() -> None:
