@@ -88,6 +88,18 @@ class Session:
         if self.delivered is not None:
             self.delivered.finish_range(first, last)
 
+    def skip_range(self, first: int, last: int) -> None:
+        """*first* to *last*, both included, were never queued by this life, and need nothing more of it.
+
+        A resume can bring again what an earlier life left on disk. That is still owed, whatever is thought of it now:
+        another place that resumed behind it would never have it.
+        """
+        if self.stored or self.overstated:
+            for part in self.watermark.lacks(first, last):
+                self.finish_range(*part)
+        else:
+            self.finish_range(first, last)
+
     def finish_through(self, sequence: int) -> None:
         """Everything up to and including *sequence* needs nothing more."""
         self.watermark.finish_through(sequence)

@@ -267,17 +267,25 @@ class Delivery(Outlook):
     def skip(self, session_id: str, sequence: int) -> None:
         """*sequence* has nothing to deliver (RESUMED, excluded, trimmed in standby, skipped by the handover)."""
         session = self._sessions.get(session_id)
-        if session is not None:
+        if session is None:
+            return
+        if session.delivered is None:
             session.finish(sequence)
+        else:
+            session.skip_range(sequence, sequence)
 
     def skip_range(self, session_id: str, first: int, last: int) -> None:
         """As :meth:`skip`, for *first* to *last*, both included."""
         session = self._sessions.get(session_id)
         if session is not None:
-            session.finish_range(first, last)
+            session.skip_range(first, last)
 
     def drop(self, session_id: str, sequence: int, name: str, reason: str) -> None:
         """*sequence* is given up before it was accepted (what a handover held beyond its bound): counted as a drop."""
+        session = self._sessions.get(session_id)
+        if session is not None and session.delivered is not None and session.watermark.covers(sequence):
+            self._ledger.known += 1  # an earlier life finished it, or it is on disk, from where it is delivered
+            return
         self._ledger.count_drop(name, reason)
         self.skip(session_id, sequence)
 

@@ -108,6 +108,20 @@ class Watermark:
         at = bisect_right(self._starts, sequence, self._head) - 1
         return at >= self._head and self._ends[at] >= sequence
 
+    def lacks(self, first: int, last: int) -> list[tuple[int, int]]:
+        """The parts of *first* to *last*, both included, that are not finished."""
+        lacking: list[tuple[int, int]] = []
+        first = max(first, self.value + 1)
+        for at in range(bisect_left(self._ends, first, self._head), len(self._starts)):
+            if first > last or self._starts[at] > last:
+                break
+            if first < self._starts[at]:
+                lacking.append((first, self._starts[at] - 1))
+            first = self._ends[at] + 1
+        if first <= last:
+            lacking.append((first, last))
+        return lacking
+
     @property
     def last(self) -> int:
         """The highest finished sequence."""

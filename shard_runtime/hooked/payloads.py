@@ -160,10 +160,19 @@ class HookedDelivery(Delivery):
         if self._is_left_out(event.name):
             await default(event)
             return
+        if self._was_taken(event):
+            return
         await self._hooks.call(NAME, default, event, check=_nothing)
         if not taken:
             self._ledger.excluded += 1
             self.skip(event.session, event.sequence)
+
+    def _was_taken(self, event: PayloadEvent) -> bool:
+        """Whether an earlier life has passed *event* through the hook, and has finished it or left it on disk."""
+        session = self._sessions.get(event.session)
+        if session is None or session.bound == event.shard:
+            return False
+        return self._is_known(session, event.shard, event.sequence)
 
     def _is_left_out(self, name: str) -> bool:
         return self._passes is not None and not self._passes(name)

@@ -7,12 +7,15 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gateway_hooks import Hooks
 from shard_runtime import contract
 from shard_runtime.delivery import Delivery, Origin
 from shard_runtime.delivery.dead_letters import DeadLetters
+from shard_runtime.hooked.payloads import HookedDelivery
 from shard_runtime.ports import FrameListener, NetworkError, Response, WebSocket
 from tests.virtual.clock import VirtualClock
 from tests.virtual.disk import DiskOfProcess, VirtualDisk
@@ -101,6 +104,7 @@ class Bench:
     seed: int = 1
     dead_letters: DeadLetters | None = None
     disk: VirtualDisk | None = None
+    hooks: Hooks | None = None
     replay: int = 100
     replay_seconds: float = 10.0
     receiver: Receiver = field(default_factory=Receiver)
@@ -113,7 +117,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.process = DiskOfProcess(self.disk) if self.disk is not None else None
-        self.delivery = Delivery(
+        kind = Delivery if self.hooks is None else partial(HookedDelivery, hooks=self.hooks)
+        self.delivery = kind(
             origin=Origin(gateway="my-bot", generation=3, shards=16),
             forward=self.forward,
             network=self.receiver,
@@ -124,7 +129,7 @@ class Bench:
             spill=None if self.process is None else self.process.spill(Path("/state/spill.sqlite")),
             replay_events=lambda shard: self.replay,
             replay_seconds=lambda: self.replay_seconds,
-            pause=self._pause if self.pauses else None,
+            pause=self._pause if self.pauses or self.hooks is not None else None,
         )
         self.running: asyncio.Task[None] | None = None
 

@@ -8,12 +8,15 @@ import random
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway_hooks import Hooks
 from shard_runtime import contract
+from shard_runtime.hooked.payloads import PayloadEvent
 from shard_runtime.ports import NetworkError, Response, SpilledGroup, SpillError, SpillTransaction
 from tests.delivery.receiver import Bench, Request, acknowledge, forward, payload, status
 from tests.virtual.disk import VirtualDisk
@@ -274,6 +277,72 @@ async def test_a_resume_brings_again_what_is_known_to_be_done_and_it_is_not_deli
     later.delivery.accept(0, "session-0", 8, "X", payload(8))
     assert await later.delivery.drain(5)
     assert later.watermark() == 8
+
+
+async def with_a_gap(**more: Any) -> Bench:
+    """The next process after one that left 1 and 4 of a session on disk and did not finish 2 and 3; receiver away."""
+    bench = spilling(forward(lanes=2, ordering="guild"))
+    guilds = 1, 16 << 22 | 1  # of one shard, in two lanes
+    bench.start()
+    bench.accept(guild=guilds[0])
+    await asyncio.sleep(0.9)
+    bench.sequences["session-0"] = 3
+    bench.accept(guild=guilds[1])
+    await bench.delivery.save()
+    assert (bench.watermark(), on_disk(bench)) == (1, 2)
+    await bench.kill()
+    later = spilling(bench.forward, bench.disk, **more)
+    later.delivery.resume_session("session-0", 0)
+    later.start()
+    assert (later.watermark(), later.delivery.delivered("session-0")) == (1, 0)
+    return later
+
+
+@pytest.mark.parametrize("way", ["skip", "skip_range", "drop"])
+def test_what_is_passed_over_of_a_resume_is_still_owed_where_it_is_on_disk(way: str) -> None:
+    async def story() -> None:
+        later = await with_a_gap()
+        delivery = later.delivery
+        if way == "skip_range":
+            delivery.skip_range("session-0", 1, 4)
+        else:
+            for sequence in range(1, 5):
+                if way == "skip":
+                    delivery.skip("session-0", sequence)
+                else:
+                    delivery.drop("session-0", sequence, "X", "held too many")
+        assert delivery.delivered("session-0") == 0, "another place would have to resume before the first"
+        assert delivery.delivered_above("session-0") == [2, 3]
+        assert later.watermark() == 4
+        assert delivery.counters["dropped"] == (2 if way == "drop" else 0)
+        later.receiver.answer = acknowledge
+        assert await delivery.drain(5)
+        assert sorted(later.receiver.received()) == [("session-0", 1), ("session-0", 4)]
+        assert delivery.delivered("session-0") == 4
+
+    run_virtual(story())
+
+
+@virtual
+async def test_a_hook_is_not_asked_again_of_what_an_earlier_life_left_on_disk() -> None:
+    asked: list[int] = []
+
+    async def handle_payload(context: object, default: object, event: PayloadEvent) -> None:
+        asked.append(event.sequence)  # and passes none on
+
+    hooks = Hooks({"handle_payload": handle_payload}, context=None, log=getLogger("hook"), monotonic=lambda: 0.0)
+    later = await with_a_gap(hooks=hooks)
+    for sequence in range(2, 6):
+        later.delivery.accept(0, "session-0", sequence, "X", payload(sequence))
+    await asyncio.sleep(0.1)
+    assert asked == [2, 3, 5]
+    assert later.delivery.delivered("session-0") == 0, "another place would have to resume before the first"
+    assert later.delivery.delivered_above("session-0") == [2, 3, 5, 5]
+    assert (later.delivery.counters["known"], later.delivery.counters["excluded"]) == (1, 3)
+    later.receiver.answer = acknowledge
+    assert await later.delivery.drain(5)
+    assert sorted(later.receiver.received()) == [("session-0", 1), ("session-0", 4)]
+    assert later.watermark() == 5
 
 
 @virtual

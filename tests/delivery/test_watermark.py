@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +46,11 @@ def test_ranges_and_what_is_exported_are_as_if_finished_one_by_one(
         assert twin.value == next(number for number in range(200) if number + 1 not in finished)
         assert twin.last == max(max(finished), twin.value)
         assert twin.runs == watermark.runs
+        for first, last in ((1, 89), (5, 4), (20, 40), *((first, first + more) for first, more in ranges[::-1])):
+            parts = twin.lacks(first, last)
+            assert all(earlier[1] + 1 < later[0] for earlier, later in pairwise(parts))
+            lacking = {sequence for part in parts for sequence in range(part[0], part[1] + 1)}
+            assert lacking == set(range(first, last + 1)) - finished
     for sequence in range(1, 90):
         watermark.finish(sequence)
     assert (watermark.value, watermark.runs) == (89, 0)
