@@ -79,7 +79,10 @@ class ReadBack:
         try:
             summary = decode_summary(found.summary)
         except UnreadableGroupError:
-            return  # it is counted when the lane turns out to have less than it should
+            # it is counted when the lane turns out to have less than it should; if it stayed, the next life would give
+            # up the whole store for it
+            self._ledger.finished_groups.append(found.id)
+            return
         try:
             events = decode_body(
                 found.body, group, lambda name: self._session(name, summary.sessions[name][0]), self._monotonic

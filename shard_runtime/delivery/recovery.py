@@ -106,7 +106,10 @@ class _Reading:
                 session.watermark = Watermark.restored(stored.watermark)
                 session.known_until = session.watermark.last
             elif name.startswith(LANES_NOTE):
-                self.found.sets[int(name.removeprefix(LANES_NOTE))] = decode_lanes(value)
+                number = name.removeprefix(LANES_NOTE)
+                if not number.isdecimal():
+                    raise UnreadableGroupError(f"has a note with an unreadable name ({name!r})")
+                self.found.sets[int(number)] = decode_lanes(value)
         for group in groups:
             self._read_group(group)
 

@@ -20,6 +20,10 @@ RUNS_KEPT: Final = 500
 """Runs above a session's watermark that are written; what is not is delivered again after a restart."""
 
 
+UNPACKING_FAILED: Final = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises: text that is no UTF-8 is no ``DecodeError`` to it."""
+
+
 class UnreadableGroupError(Exception):
     """A group's body is not what was written."""
 
@@ -119,7 +123,7 @@ def decode_summary(data: bytes) -> Summary:
     """Raises :class:`UnreadableGroupError`."""
     try:
         return _decode_summary(data)
-    except msgspec.DecodeError as error:
+    except UNPACKING_FAILED as error:
         raise UnreadableGroupError(str(error)) from error
 
 
@@ -132,7 +136,7 @@ def decode_body(
         raise UnreadableGroupError("its checksum is wrong")
     try:
         stored = _decode_body(body)
-    except msgspec.DecodeError as error:
+    except UNPACKING_FAILED as error:
         raise UnreadableGroupError(str(error)) from error
     sessions = [session(session_id) for session_id in stored.sessions]
     return [
@@ -158,7 +162,7 @@ def decode_session(data: bytes) -> StoredSession:
     """Raises :class:`UnreadableGroupError`."""
     try:
         return _decode_session(data)
-    except msgspec.DecodeError as error:
+    except UNPACKING_FAILED as error:
         raise UnreadableGroupError(str(error)) from error
 
 
@@ -170,5 +174,5 @@ def decode_lanes(data: bytes) -> StoredLanes:
     """Raises :class:`UnreadableGroupError`."""
     try:
         return _decode_lanes(data)
-    except msgspec.DecodeError as error:
+    except UNPACKING_FAILED as error:
         raise UnreadableGroupError(str(error)) from error

@@ -16,6 +16,7 @@ import pytest
 
 from gateway_hooks import Hooks
 from shard_runtime import contract
+from shard_runtime.delivery.stored import decode_summary
 from shard_runtime.hooked.payloads import PayloadEvent
 from shard_runtime.ports import NetworkError, Response, SpilledGroup, SpillError, SpillTransaction
 from tests.delivery.receiver import Bench, Request, acknowledge, forward, payload, status
@@ -828,3 +829,58 @@ async def test_rows_that_somebody_removed_are_counted() -> None:
     assert await bench.delivery.drain(60)
     assert len(bench.receiver.received()) + bench.delivery.counters["dropped"] == 20_000
     assert bench.delivery.counters["dropped"] > 0
+
+
+def break_summary(bench: Bench, at: int) -> int:
+    """Make the summary of a group on disk no text any more; how many events it has."""
+    assert bench.disk is not None
+    groups = bench.disk.spills[STORE].groups
+    number = sorted(groups)[at]
+    group = groups[number]
+    count = decode_summary(group.summary).count
+    summary = group.summary.replace(b"MESSAGE", b"MESS\xffGE")
+    assert summary != group.summary
+    groups[number] = SpilledGroup(id=number, lane=group.lane, summary=summary, body=group.body)
+    return count
+
+
+@virtual
+async def test_a_group_whose_summary_is_broken_is_counted_once_and_the_rest_delivered() -> None:
+    bench = spilling(forward(lanes=1, max_batch_events=10))
+    bench.start()
+    for _ in range(20_000):
+        bench.accept()
+        if bench.sequences["session-0"] % 50 == 0:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(2)
+    lost = break_summary(bench, -100)
+    bench.receiver.answer = acknowledge
+    assert await bench.delivery.drain(60)
+    assert bench.delivery.dropped == {("MESSAGE_CREATE", "unreadable on disk"): lost}
+    received = [sequence for _, sequence in bench.receiver.received()]
+    assert received == sorted(received)
+    assert len(received) + lost == 20_000
+    assert not any("failed" in line for line in bench.logged)
+    assert len([line for line in bench.logged if "are lost and counted" in line]) == 1
+    await asyncio.sleep(5)
+    assert bench.disk is not None
+    assert bench.disk.spills[STORE].groups == {}, "the next life would give up the whole store for it"
+
+
+@virtual
+async def test_a_broken_summary_or_note_keeps_no_process_from_starting() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    for _ in range(10):
+        bench.accept()
+    await asyncio.sleep(2)
+    break_summary(bench, 0)
+    later = await reborn(bench)
+    assert later.delivery.disk_problem is None
+    assert any("kept as" in line for line in later.logged)
+    assert later.disk is not None
+    for name in ("lanes:x", "session:session-0"):
+        later.disk.spills[STORE].notes[name] = b"\x92\x02\xa5shar\xff"
+        later = await reborn(later)
+        assert later.delivery.disk_problem is None
+        assert any("kept as" in line for line in later.logged)
