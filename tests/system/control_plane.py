@@ -61,8 +61,28 @@ class OperatorHttp:
         return HttpResponse(status=answer.status, body=answer.body, headers=answer.headers)
 
 
+@dataclass(slots=True)
+class _Life:
+    """One process of the operator."""
+
+    process: Process
+    cluster: ClusterOfProcess | None = None
+    """None, as the plane, until it is up."""
+    plane: ControlPlane | None = None
+
+    def end(self) -> None:
+        """As ``kill -9`` does."""
+        self.process.kill()
+        if self.plane is not None and self.cluster is not None:
+            self.cluster.die()
+            # nothing it does has an effect any more; this only ends its tasks
+            task = asyncio.get_running_loop().create_task(self.plane.fleet.stop(), name="end of a dead operator")
+            task.add_done_callback(lambda done: done.cancelled() or done.result())
+            self.plane = self.cluster = None
+
+
 class Operator:
-    """The Deployment of one replica: at most one life at a time, started by the test."""
+    """The Deployment: at most one life at a time, started by the test, and beside it one that was deposed."""
 
     def __init__(
         self,
@@ -84,53 +104,62 @@ class Operator:
         self._world = world
         self._store = store
         self._trace = trace
-        self._process: Process | None = None
-        self._cluster: ClusterOfProcess | None = None
-        self._plane: ControlPlane | None = None
+        self._life: _Life | None = None
+        self._deposed: _Life | None = None
         self._news = random.Random(f"news/{world.seed}")
         self._generations: dict[tuple[str, str], int] = {}
         store.subscribe(self._on_object)
 
     @property
     def alive(self) -> bool:
-        return self._process is not None
+        return self._life is not None
 
     def start(self) -> None:
-        assert self._process is None
+        assert self._life is None
         self.lives += 1
         self.began.append(asyncio.get_running_loop().time())
-        process = self._process = self._world.process(NODE, skew_seconds=self._skew_seconds)
-        process.spawn(self._start_up(process), name="start")
+        life = self._life = _Life(self._world.process(NODE, skew_seconds=self._skew_seconds))
+        life.process.spawn(self._start_up(life), name="start")
 
-    async def _start_up(self, process: Process) -> None:
+    async def _start_up(self, life: _Life) -> None:
+        process = life.process
         await process.clock.sleep(process.chance.uniform(*START_SECONDS))
-        self._cluster = ClusterOfProcess(self._store, chance=process.chance, faults=self.faults)
-        self._plane = ControlPlane.assemble(
-            cluster=self._cluster,
+        life.cluster = ClusterOfProcess(self._store, chance=process.chance, faults=self.faults)
+        life.plane = ControlPlane.assemble(
+            cluster=life.cluster,
             http=OperatorHttp(process.network),
             clock=OperatorClock(process.clock),
             chance=process.chance,
             settings=lambda: RuntimeSettings(image="virtual", operator_url=URL),
             incarnation=f"life-{self.lives}",
         )
-        self._world.network.serve(HOST, node=NODE, http=GateOnNetwork(self._plane, permitted=self._permitted).http)
+        self._world.network.serve(HOST, node=NODE, http=GateOnNetwork(life.plane, permitted=self._permitted).http)
         self._trace.note(NODE, "starts")
         for gateway in self._store.select(GATEWAY, None, {}):
-            self._plane.fleet.add(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
+            life.plane.fleet.add(gateway["metadata"]["namespace"], gateway["metadata"]["name"])
 
     def kill(self) -> None:
         """As ``kill -9`` does."""
-        assert self._process is not None
+        assert self._life is not None
         self._trace.note(NODE, "is killed")
-        self._process.kill()
-        self._process = None
+        life, self._life = self._life, None
         self._world.network.crash_servers(NODE)
-        if self._plane is not None and self._cluster is not None:
-            self._cluster.die()
-            # nothing it does has an effect any more; this only ends its tasks
-            task = asyncio.get_running_loop().create_task(self._plane.fleet.stop(), name="end of a dead operator")
-            task.add_done_callback(lambda done: done.cancelled() or done.result())
-            self._plane = self._cluster = None
+        life.end()
+
+    def depose(self) -> None:
+        """Another one is to lead, and the one that runs does not know, as after a pause of its machine in which its
+        clocks stood still: it goes on to change the cluster. Nobody asks it for permits any more."""
+        assert self._life is not None and self._deposed is None
+        self._trace.note(NODE, "is deposed, and does not know")
+        self._deposed, self._life = self._life, None
+        self._world.network.crash_servers(NODE)
+
+    def end_deposed(self) -> None:
+        """It knows at last."""
+        assert self._deposed is not None
+        self._trace.note(NODE, "that was deposed ends")
+        self._deposed.end()
+        self._deposed = None
 
     def set_clock(self, skew_seconds: float) -> None:
         """Set its machine's wall clock, for lives that start from now on."""
@@ -153,9 +182,10 @@ class Operator:
 
     def _tell(self, namespace: str, name: str) -> None:
         def tell() -> None:
-            if self._plane is not None:
-                self._plane.fleet.add(namespace, name)
-                self._plane.fleet.wake(namespace, name)
+            for life in (self._life, self._deposed):
+                if life is not None and life.plane is not None:
+                    life.plane.fleet.add(namespace, name)
+                    life.plane.fleet.wake(namespace, name)
 
         asyncio.get_running_loop().call_later(self._news.uniform(*NEWS_SECONDS), tell)
 

@@ -113,7 +113,7 @@ PLOTS: Final = frozenset({"reshard", "reshard_again", "change_of_mind", "grow", 
 """What people do, or growth; the other acts are faults."""
 ORDEALS: Final = frozenset(
     {
-        *("kill_operator_in_a_write", "operator_clock_step", "force_delete"),
+        *("kill_operator_in_a_write", "operator_clock_step", "two_operators", "force_delete"),
         *("discord_outage", "slow_discord", "failing_disk"),
     }
 )
@@ -131,7 +131,7 @@ LOSES_ANSWERS: Final = ENDS_PROCESSES | {
 LEAVES_SESSIONS_ALONE: Final = PLOTS - {"rollout"} | {
     *("bot_away", "bot_fails", "burst", "guilds_come_and_go", "guild_outage", "discord_asks_for_heartbeats"),
     *("api_refuses", "api_loses_answers", "slow_api", "kill_operator", "kill_operator_in_a_write"),
-    "operator_clock_step",
+    *("operator_clock_step", "two_operators"),
     *("full_disk", "unreadable_disk", "failing_disk"),
 }
 """What does nothing to a pod, nor to its way to Discord: a handover meanwhile knows where each stream stands."""
@@ -150,6 +150,7 @@ KEEPS_CHECKPOINTS_FROM_OTHERS: Final = frozenset(
         *(
             "kill_operator_in_a_write",
             "operator_clock_step",
+            "two_operators",
             "full_disk",
             "unreadable_disk",
             "failing_disk",

@@ -88,6 +88,7 @@ def draw_schedule(seed: int) -> Schedule:
     if setting.remembers:
         steps.extend(_draw_weather(seed, begins=begins))
         steps.extend(_draw_disk(seed, busy.setdefault("disk", []), begins=begins))
+    steps.extend(_two_operators(seed, busy.setdefault("operator", []), begins=begins))
     if any(step.act == "force_delete" for step in steps):
         setting = msgspec.structs.replace(setting, volume=True)
     setting = draw_expiry(seed, draw_clock(seed, draw_scarcity(seed, setting)))
@@ -204,6 +205,21 @@ def _draw_disk(seed: int, taken: _Spans, *, begins: bool) -> list[Step]:
         seconds=round(chance.uniform(0.5, 30), 3),
         draw=chance.randrange(1_000_000),
         options={"error": error},
+    )
+    return [step] if _is_free(taken, step) else []
+
+
+def _two_operators(seed: int, taken: _Spans, *, begins: bool) -> list[Step]:
+    """An operator leads beside the next one in some seeds; also from a random number of its own."""
+    chance = random.Random(f"two operators/{seed}")
+    if chance.random() >= 0.07:
+        return []
+    after: Anchor = chance.choice(["load", "begun", "begun", "committed"]) if begins else "load"
+    step = Step(
+        act="two_operators",
+        at=round(chance.uniform(0, {"load": 30.0, "begun": 10.0, "committed": 4.0}[after]), 3),
+        after=after,
+        seconds=round(chance.uniform(1, 12), 3),
     )
     return [step] if _is_free(taken, step) else []
 

@@ -55,6 +55,14 @@ async def kill_operator_in_a_write(system: System, step: Step, chance: random.Ra
     system.operator.start()
 
 
+async def two_operators(system: System, step: Step, chance: random.Random) -> None:
+    """One that has lost the lead and does not know goes on beside the next one, in all that it does to the cluster."""
+    system.operator.depose()
+    system.operator.start()
+    await system.sleep(step.seconds)
+    system.operator.end_deposed()
+
+
 async def operator_clock_step(system: System, step: Step, chance: random.Random) -> None:
     """The wall clock of the operator's machine is set while it is down."""
     system.operator.kill()
@@ -191,6 +199,7 @@ ACTS: Final[Mapping[str, Act]] = {
         kill_worker,
         kill_operator,
         kill_operator_in_a_write,
+        two_operators,
         operator_clock_step,
         delete_pod,
         force_delete,
