@@ -216,8 +216,15 @@ class Pod:
     # --- Handover, as an old pod --------------------------------------------------------------------------------------
 
     async def window(self, request: contract.HandoverRequest) -> contract.HandoverReply:
-        """The windows of the asker's guilds, without effect. Raises :class:`UnavailableError`."""
-        return self._reply(await self._workers.ask_all(AskWindow(request=request), Windows))
+        """The windows of the asker's guilds, without effect.
+
+        Raises :class:`UnavailableError`, also where the pod is sealed and a worker has lost with its disk since when:
+        the asker would take it for a pod that still accepts, and let go of what it holds.
+        """
+        reply = self._reply(await self._workers.ask_all(AskWindow(request=request), Windows))
+        if reply.sealed_at is None and self.role in (Role.SEALED, Role.RETIRED):
+            raise UnavailableError("This pod is sealed, and does not know since when.")
+        return reply
 
     async def seal(self, request: contract.HandoverRequest) -> contract.HandoverReply:
         """Accept nothing more, durably, and answer with the final windows of the asker's guilds; repeatable.

@@ -12,6 +12,7 @@ from runtime.town import GUILDS, all_ready, handed_over, make_town
 from virtual.world import World, run_world
 
 from shard_runtime import contract
+from shard_runtime.supervisor.workers import UnavailableError
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -155,5 +156,36 @@ def test_a_role_that_cannot_be_read_ends_no_session_and_is_told_once(
             assert caplog.text.count("role.json cannot be read") == times
         disk.write(path, written.replace(b'"podUID":"uid"', b'"podUID":"newer"'))
         assert pod.pod.superseded()
+
+    run_world(story)
+
+
+def test_a_sealed_pod_that_lost_its_disk_does_not_pass_for_one_that_accepts() -> None:
+    """A pod of the target that hears of the commit late keeps what it holds from the seal on: nobody else has it."""
+
+    async def story(world: World) -> None:
+        town = make_town(world)
+        old, new = town.pod(1, 1, 1), town.pod(2, 1, 1)
+        await old.start().adopt_record(record(2, active=1, target=2))
+        await world.until(lambda: all_ready(old), within=30)
+        await new.start().adopt_record(record(2, active=1, target=2))
+        await world.until(lambda: all_ready(new), within=30)
+        await town.talk(10)
+        assert old.pod is not None and new.pod is not None
+        request = contract.HandoverRequest(generation=2, count=1, shards=[0])
+        await old.pod.seal(request)  # as another pod of the target has it done
+        await town.talk(2)
+        old.kill()
+        world.disk(old.machine).wipe()
+        old.start()
+        await old.pod.adopt_record(record(3, active=2))
+        await town.talk(15)
+        with pytest.raises(UnavailableError):
+            await old.pod.window(request)
+        await new.pod.adopt_record(record(3, active=2))
+        await town.talk(2)
+        await world.until(lambda: handed_over(new), within=60)
+        await asyncio.sleep(5)
+        assert set(range(town.sent)) - set(town.bot.numbers) == set()
 
     run_world(story)
