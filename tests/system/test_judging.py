@@ -248,3 +248,9 @@ def test_what_was_forgotten_excuses_that_session_and_no_other() -> None:
     assert broken(what) == ["nothing is lost"]
     assert broken(replace(what, forgotten=frozenset({B}))) == ["nothing is lost"]
     assert broken(replace(what, forgotten=frozenset({A}))) == []
+
+
+def test_we_may_end_a_session_when_the_record_names_another_generation_and_not_before() -> None:
+    what = replace(evidence(*ALL), truth=truth(ends="clientClose"), in_charge_since={1: 0, 2: 20})
+    assert broken(replace(what, active_since=[(1, 0), (2, 12)])) == ["sessions live on"]
+    assert broken(replace(what, active_since=[(1, 0), (2, 5)])) == []

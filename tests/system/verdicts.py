@@ -163,6 +163,11 @@ class _Sessions:
     def active_at(self, moment: int) -> int:
         return max((number for number, since in self._evidence.in_charge_since.items() if since <= moment), default=0)
 
+    def _recorded(self, moment: int) -> int:
+        """The active generation by the record: pods of the one before may be sealed, and end, before any pod of it was
+        seen to be in charge."""
+        return max((number for number, since in self._committed.items() if since <= moment), default=0)
+
     def explain(self, sessions: Iterable[SessionTruth], moment: int) -> bool:
         """Whether one of *sessions* was given up that was to deliver what was made at *moment*."""
         first, last = self.active_at(moment - AROUND_MILLISECONDS), self.active_at(moment + AROUND_MILLISECONDS)
@@ -185,7 +190,7 @@ class _Sessions:
     def broken(self) -> Iterator[str]:
         for session in self._evidence.truth.sessions:
             ended = session.ended_at
-            if session.end == "clientClose" and ended is not None and self.generation(session) == self.active_at(ended):
+            if session.end == "clientClose" and ended is not None and self.generation(session) == self._recorded(ended):
                 yield f"sessions live on: we ended session {session.id} of the active generation"
                 return
         for before, after in self._replaced:
