@@ -106,7 +106,7 @@ class Delivery(Outlook):
             fill=lambda lane: self._house.fill(lane),
             settled=self._settled,
             pressure=self._pressure,
-            spills=lambda: self._spiller is not None and self._spiller.problem is None,
+            spills=lambda: self._spiller is not None and self._spiller.write_problem is None,
             memory=lambda: self.memory,
             monotonic=clock.monotonic,
         )
@@ -123,7 +123,7 @@ class Delivery(Outlook):
                 clock=clock,
                 log=log,
             )
-            self._spiller.problem = found.problem
+            self._spiller.write_problem = found.problem
         self._house = Housekeeping(
             ledger=self._ledger,
             bounds=self._bounds,

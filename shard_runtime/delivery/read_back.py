@@ -29,27 +29,27 @@ class ReadBack:
         store: Spill,
         ledger: Ledger,
         batch_events: Callable[[], int],
-        waits: Callable[[SpillError], None],
         give_up: Callable[[SpillError], None],
         clock: Clock,
         log: Callable[..., None],
     ) -> None:
-        """*waits* is told of a failure after which reading is tried again, *give_up* of one after which the store is of
-        no use."""
+        """*give_up* is told of a failure after which the store is of no use."""
         self._store = store
         self._ledger = ledger
         self._batch_events = batch_events
-        self._waits = waits
         self._give_up = give_up
         self._clock = clock
         self._log = log
         self._failed_at: float | None = None
+        self.problem: str | None = None
+        """Why the disk does not give events at the moment, as a sentence; it may take others meanwhile."""
         self._stores = 0
         """How many stores were given up."""
 
     def store_given_up(self) -> None:
         """What is being read at the moment comes from a store that is not used any more."""
         self._stores += 1
+        self._failed_at = self.problem = None
 
     async def fill(self, lane: Lane) -> None:
         """Read what comes next in *lane*, or wait a while where the disk does not give it."""
@@ -66,7 +66,9 @@ class ReadBack:
                 return
             if store != self._stores:
                 return  # given up meanwhile
-            self._failed_at = None
+            if self.problem is not None:
+                self._log(logging.INFO, "The store for queued events gives them again.")
+            self._failed_at = self.problem = None
             if not groups:  # somebody else's hand
                 self._lose(backlog.rest(), "fewer events than were written")
             for found in groups:
@@ -119,10 +121,11 @@ class ReadBack:
         if self._failed_at is None:
             self._failed_at = now
         if error.damaged or now - self._failed_at >= READ_PATIENCE:
-            self._failed_at = None
             self._give_up(error)
             return
-        self._waits(error)
+        if self.problem is None:
+            self._log(logging.ERROR, f"The store for queued events {error}. Its events wait.")
+        self.problem = f"The store for queued events {error}."
         await self._clock.sleep(RETRY)
 
     def _lose(self, backlog: Backlog, problem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from shard_runtime.delivery.backlog import Backlog
 from shard_runtime.delivery.events import Event, Group, Session
@@ -24,6 +25,10 @@ from shard_runtime.delivery.watermark import Watermark
 from shard_runtime.ports import Clock, Spill, SpilledGroup, SpillError
 
 LANES_NOTE = "lanes:"
+
+GROUPS_IN_A_MILLISECOND: Final = 20
+"""Bits. Where it is not known which groups there are, further ones are numbered by the time: one that had the number of
+a group of an earlier life could not be written, and would then be removed in its place."""
 
 
 @dataclass
@@ -52,7 +57,7 @@ def recover(*, store: Spill, ledger: Ledger, clock: Clock, log: Callable[..., No
         reading.read(notes.items(), groups)
     except (SpillError, UnreadableGroupError) as error:
         damaged = error.damaged if isinstance(error, SpillError) else True
-        return _without(store, error, damaged=damaged, log=log)
+        return _without(store, error, damaged=damaged, clock=clock, log=log)
     for name, count in reading.lost.items():
         ledger.count_drop(name, UNREADABLE, count)
     if reading.lost:
@@ -68,7 +73,7 @@ def recover(*, store: Spill, ledger: Ledger, clock: Clock, log: Callable[..., No
     return reading.found
 
 
-def _without(store: Spill, error: Exception, *, damaged: bool, log: Callable[..., None]) -> Found:
+def _without(store: Spill, error: Exception, *, damaged: bool, clock: Clock, log: Callable[..., None]) -> Found:
     problem = f"The store for queued events {error}."
     if damaged:
         try:
@@ -83,7 +88,7 @@ def _without(store: Spill, error: Exception, *, damaged: bool, log: Callable[...
             )
             return Found()
     log(logging.ERROR, f"{problem} Delivery works from memory until it does.")
-    return Found(problem=problem)
+    return Found(next_group=clock.unix_milliseconds() << GROUPS_IN_A_MILLISECOND, problem=problem)
 
 
 class _Reading:

@@ -72,21 +72,25 @@ class Spiller:
         """Sessions with a note that says nothing any more."""
         self.notes: dict[str, bytes | None] = {}
         """Further notes, which go with the next transaction."""
-        self.problem: str | None = None
-        """Why the disk is not used at the moment, as a sentence."""
+        self.write_problem: str | None = None
+        """Why nothing is written at the moment, as a sentence."""
         self.written = 0
         """Events written since the start."""
         self._back = ReadBack(
             store=store,
             ledger=ledger,
             batch_events=batch_events,
-            waits=self._waits,
             give_up=self._give_up,
             clock=clock,
             log=log,
         )
         self.fill = self._back.fill
         self.owed = self._back.owed
+
+    @property
+    def problem(self) -> str | None:
+        """Why the disk does not take events or does not give them at the moment, as a sentence."""
+        return self.write_problem or self._back.problem
 
     # --- To disk ------------------------------------------------------------------------------------------------------
 
@@ -100,14 +104,14 @@ class Spiller:
             if not due and not (self.has_news() and now - self._committed_at >= ACKNOWLEDGED_SECONDS):
                 return False
             written = await self._write(due)
-            return written >= LARGEST_TRANSACTION and self.problem is None
+            return written >= LARGEST_TRANSACTION and self.write_problem is None
 
     async def save(self) -> None:
         """Write everything that is only in memory, as far as the disk takes it."""
         async with self._writing:
             while unsaved := [lane for lanes in self._sets() for lane in lanes if lane.unsaved_since() is not None]:
                 await self._write(unsaved)
-                if self.problem is not None:
+                if self.write_problem is not None:
                     return
             if self.has_news():
                 await self._write([])
@@ -203,9 +207,9 @@ class Spiller:
 
     def _succeeded(self, writes: Iterable[Written]) -> None:
         self._committed_at = self._clock.monotonic()
-        if self.problem is not None:
+        if self.write_problem is not None:
             self._log(logging.INFO, "The store for queued events works again.")
-        self.problem = None
+        self.write_problem = None
         self._failures = 0
         for write in writes:
             for group, events in write.groups:
@@ -234,20 +238,15 @@ class Spiller:
         self._failures += 1
         now = self._clock.monotonic()
         self._retry_at = now + min(FIRST_RETRY * 2 ** (self._failures - 1), LONGEST_RETRY)
-        if self.problem is None:
+        if self.write_problem is None:
             self._log(
                 logging.ERROR,
                 f"The store for queued events {error}. Delivery goes on from memory, and what is there is lost "
                 "if the pod dies before it is delivered.",
             )
-        self.problem = f"The store for queued events {error}."
+        self.write_problem = f"The store for queued events {error}."
         if error.damaged:
             self._start_over()
-
-    def _waits(self, error: SpillError) -> None:
-        if self.problem is None:
-            self._log(logging.ERROR, f"The store for queued events {error}. Its events wait.")
-        self.problem = f"The store for queued events {error}."
 
     def _give_up(self, error: SpillError) -> None:
         self._failed(error)

@@ -884,3 +884,53 @@ async def test_a_broken_summary_or_note_keeps_no_process_from_starting() -> None
         later = await reborn(later)
         assert later.delivery.disk_problem is None
         assert any("kept as" in line for line in later.logged)
+
+
+@virtual
+async def test_a_disk_that_takes_events_and_does_not_give_them_is_told_once() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    for _ in range(20_000):
+        bench.accept()
+        if bench.sequences["session-0"] % 50 == 0:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(2)
+    assert bench.disk is not None
+    bench.disk.fail_reads = OSError(errno.EIO, "")
+    bench.receiver.answer = acknowledge
+    await asyncio.sleep(10)  # what is in memory is delivered, and the lane waits for the disk
+    for _ in range(30):
+        bench.accept()
+        await asyncio.sleep(1)
+        assert bench.delivery.disk_problem is not None
+    assert len([line for line in bench.logged if "Its events wait" in line]) == 1
+    bench.disk.fail_reads = None
+    await asyncio.sleep(2)
+    assert bench.delivery.disk_problem is None
+    assert len([line for line in bench.logged if "gives them again" in line]) == 1
+    assert await bench.delivery.drain(60)
+    assert len(bench.receiver.received()) == 20_030
+
+
+@virtual
+async def test_a_disk_that_could_not_be_read_at_the_start_takes_events_beside_those_of_an_earlier_life() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    for _ in range(10):
+        bench.accept()
+    await asyncio.sleep(2)
+    assert bench.disk is not None and on_disk(bench) == 10
+    await bench.kill()
+    bench.disk.fail_reads = OSError(errno.EIO, "")
+    later = spilling(bench.forward, bench.disk)
+    bench.disk.fail_reads = None
+    later.start()
+    for _ in range(10):
+        later.accept(1)
+    await asyncio.sleep(31)
+    assert (later.delivery.disk_problem, on_disk(later)) == (None, 10)
+    last = await reborn(later)
+    assert last.delivery.queued == 20
+    assert await last.delivery.drain(5)
+    order = [(f"session-{shard}", sequence) for shard in range(2) for sequence in range(1, 11)]
+    assert last.receiver.received() == order
