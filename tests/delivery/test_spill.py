@@ -934,3 +934,29 @@ async def test_a_disk_that_could_not_be_read_at_the_start_takes_events_beside_th
     assert await last.delivery.drain(5)
     order = [(f"session-{shard}", sequence) for shard in range(2) for sequence in range(1, 11)]
     assert last.receiver.received() == order
+
+
+@virtual
+async def test_what_is_just_being_written_is_in_no_store_that_was_given_up_meanwhile() -> None:
+    bench = spilling(forward(lanes=1))
+    bench.start()
+    for _ in range(10):
+        bench.accept()
+    spiller = bench.delivery._spiller
+    assert spiller is not None
+    [lane] = bench.delivery._all_lanes()
+    for _ in range(2000):
+        await asyncio.sleep(0.001)
+        if lane.writing:
+            break
+    assert lane.writing
+    spiller._give_up(SpillError("cannot be read", damaged=False))  # as reading does
+    lane.written.clear()
+    await lane.written.wait()
+    assert (bench.watermark(0), bench.delivery.stored) == (0, 0)
+    await asyncio.sleep(2)
+    assert (bench.watermark(0), bench.delivery.stored, on_disk(bench)) == (10, 10, 10)
+    last = await reborn(bench)
+    last.receiver.answer = acknowledge
+    assert await last.delivery.drain(5)
+    assert last.receiver.received() == [("session-0", sequence) for sequence in range(1, 11)]
