@@ -117,7 +117,7 @@ class Server:
         await socket.prepare(request)
         if request.transport is None:
             return socket
-        transport = SocketTransport(socket=socket, transport=request.transport, written_to=self._note_written)
+        transport = SocketTransport(transport=request.transport, written_to=self._note_written)
         connection = self.gateway.connection_opened(
             transport,
             url=rest.websocket_url(received),
@@ -139,10 +139,11 @@ class Server:
             self.gateway.connection_lost(connection, None if code == 1006 else code)
             self.settle()
             del self._owners[transport]
-        if not socket.closed:
+        if transport.closing:
+            transport.end()
+        elif not socket.closed:
             # The client's own code comes back to it (RFC 6455, section 5.5.1): discordeno tells by it who closed.
             await socket.close(code=code if code is not None and code not in _NEVER_SENT else WSCloseCode.OK)
-        await transport.closed()
         return socket
 
 

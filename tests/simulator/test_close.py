@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket as sockets
+
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
@@ -41,3 +44,27 @@ async def test_a_close_by_the_server_has_its_code_and_ends_the_connection(eventu
         assert (message.type, message.data) == (WSMsgType.CLOSE, 4321)
         assert socket.close_code == 4321
         await eventually(lambda: not server._owners)
+
+
+async def test_a_client_that_still_sends_reads_the_code_of_a_close():
+    """A busy client writes a heartbeat before it reads: nothing may reset the connection under it."""
+    loop = asyncio.get_running_loop()
+    async with run_server() as (server, port):
+        with sockets.create_connection(("127.0.0.1", port)) as client:
+            client.setblocking(False)
+            head = "GET /?v=10&encoding=json HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            head += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+            await loop.sock_sendall(client, head.encode())
+            received = b""
+            while b"heartbeat_interval" not in received:
+                received += await loop.sock_recv(client, 65536)
+            (connection,) = server.gateway.connections
+            server.gateway.close(connection, 4321)
+            for _ in range(2):
+                await asyncio.sleep(0.05)
+                await loop.sock_sendall(client, b"\x81\x82\x00\x00\x00\x00{}")
+            received = await loop.sock_recv(client, 65536)
+            assert received.endswith(b"\x88\x02" + (4321).to_bytes(2, "big"))
+            await loop.sock_sendall(client, b"\x88\x82\x00\x00\x00\x00" + (4321).to_bytes(2, "big"))
+            assert await loop.sock_recv(client, 65536) == b""
+        assert not server._owners
