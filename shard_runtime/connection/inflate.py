@@ -213,20 +213,16 @@ class _Blobs:
     __slots__ = ()
 
     def one(self, message: bytes) -> bytes:
-        return _blob(message)
+        if message.startswith(TEXT_BEGINS):
+            return message
+        blob = zlib_ng.decompressobj()
+        try:
+            inflated = blob.decompress(message, LONGEST_INFLATED)
+        except _ZlibError as error:
+            raise UnreadableError(f"payload compression: {error}") from None
+        if not blob.eof:
+            raise UnreadableError(f"payload compression: a blob that does not end within {LONGEST_INFLATED} bytes")
+        return inflated
 
     def several(self, messages: Sequence[bytes]) -> None:
         """One that is broken costs itself only, so each is looked at by itself."""
-
-
-def _blob(message: bytes) -> bytes:
-    if message.startswith(TEXT_BEGINS):
-        return message
-    blob = zlib_ng.decompressobj()
-    try:
-        inflated = blob.decompress(message, LONGEST_INFLATED)
-    except _ZlibError as error:
-        raise UnreadableError(f"payload compression: {error}") from None
-    if not blob.eof:
-        raise UnreadableError(f"payload compression: a blob that does not end within {LONGEST_INFLATED} bytes")
-    return inflated

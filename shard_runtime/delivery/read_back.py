@@ -43,12 +43,12 @@ class ReadBack:
         self._failed_at: float | None = None
         self.problem: str | None = None
         """Why the disk does not give events at the moment, as a sentence; it may take others meanwhile."""
-        self._stores = 0
+        self.stores = 0
         """How many stores were given up."""
 
     def store_given_up(self) -> None:
         """What is being read at the moment comes from a store that is not used any more."""
-        self._stores += 1
+        self.stores += 1
         self._failed_at = self.problem = None
 
     async def fill(self, lane: Lane) -> None:
@@ -57,14 +57,14 @@ class ReadBack:
             backlog = lane.backlog
             if not backlog.count or len(lane.head) >= self._batch_events():
                 return
-            store = self._stores
+            store = self.stores
             try:
                 groups = await self._store.read(lane.number, after=backlog.after, size=READ_AHEAD)
             except SpillError as error:
-                if store == self._stores:
+                if store == self.stores:
                     await self._read_failed(error)
                 return
-            if store != self._stores:
+            if store != self.stores:
                 return  # given up meanwhile
             if self.problem is not None:
                 self._log(logging.INFO, "The store for queued events gives them again.")

@@ -76,8 +76,6 @@ class Spiller:
         """Why nothing is written at the moment, as a sentence."""
         self.written = 0
         """Events written since the start."""
-        self._stores = 0
-        """How many stores were given up."""
         self._back = ReadBack(
             store=store,
             ledger=ledger,
@@ -158,7 +156,7 @@ class Spiller:
         notes, self.notes = self.notes, {}
         unnoted, self._unnoted = self._unnoted, set()
         gone, ledger.gone = ledger.gone, []
-        stores, done = self._stores, False
+        stores, done = self._back.stores, False
         try:
             transaction = SpillTransaction(
                 add=[self._packing.on_disk(write.lane, *pair) for write in writes for pair in write.groups],
@@ -168,7 +166,7 @@ class Spiller:
                 durable=bool(writes),
             )
             await self._store.commit(transaction)
-            done = stores == self._stores  # else it is where nobody will look for it
+            done = stores == self._back.stores  # else it is where nobody will look for it
         except SpillError as error:
             self._failed(error)
         finally:
@@ -257,7 +255,6 @@ class Spiller:
 
     def _start_over(self) -> None:
         """The store is of no use: give up what is only there, and begin another one."""
-        self._stores += 1
         self._back.store_given_up()
         lost = 0
         for session in self._ledger.sessions.values():

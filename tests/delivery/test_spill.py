@@ -47,6 +47,14 @@ def spilling(config: contract.ForwardConfig | None = None, disk: VirtualDisk | N
     return bench
 
 
+async def accept_a_backlog(bench: Bench) -> None:
+    """More of one session than stays in memory, at a thousand a second."""
+    for number in range(1, 20_001):
+        bench.accept()
+        if number % 50 == 0:
+            await asyncio.sleep(0.05)
+
+
 def on_disk(bench: Bench) -> int:
     assert bench.disk is not None
     return bench.delivery.stored
@@ -755,10 +763,7 @@ async def test_a_damaged_store_is_set_aside_and_the_sessions_resume_from_what_wa
 async def test_a_store_that_is_damaged_while_it_is_used_costs_what_only_it_had_and_that_is_counted() -> None:
     bench = spilling(forward(lanes=1))
     bench.start()
-    for _ in range(20_000):
-        bench.accept()
-        if bench.sequences["session-0"] % 50 == 0:
-            await asyncio.sleep(0.05)
+    await accept_a_backlog(bench)
     await asyncio.sleep(2)
     in_memory = sum(1 for _ in _events(bench))
     assert 0 < in_memory < 15_000
@@ -789,10 +794,7 @@ def test_a_payload_with_a_bit_turned_on_disk_is_counted_and_the_rest_delivered(r
     async def story() -> None:
         bench = spilling(forward(lanes=1, max_batch_events=10))
         bench.start()
-        for _ in range(20_000):
-            bench.accept()
-            if bench.sequences["session-0"] % 50 == 0:
-                await asyncio.sleep(0.05)
+        await accept_a_backlog(bench)
         await asyncio.sleep(2)
         assert bench.disk is not None
         file = bench.disk.spills[STORE]
@@ -819,10 +821,7 @@ def test_a_payload_with_a_bit_turned_on_disk_is_counted_and_the_rest_delivered(r
 async def test_rows_that_somebody_removed_are_counted() -> None:
     bench = spilling(forward(lanes=1))
     bench.start()
-    for _ in range(20_000):
-        bench.accept()
-        if bench.sequences["session-0"] % 50 == 0:
-            await asyncio.sleep(0.05)
+    await accept_a_backlog(bench)
     assert bench.disk is not None
     bench.disk.spills[STORE].groups.clear()
     bench.receiver.answer = acknowledge
@@ -848,10 +847,7 @@ def break_summary(bench: Bench, at: int) -> int:
 async def test_a_group_whose_summary_is_broken_is_counted_once_and_the_rest_delivered() -> None:
     bench = spilling(forward(lanes=1, max_batch_events=10))
     bench.start()
-    for _ in range(20_000):
-        bench.accept()
-        if bench.sequences["session-0"] % 50 == 0:
-            await asyncio.sleep(0.05)
+    await accept_a_backlog(bench)
     await asyncio.sleep(2)
     lost = break_summary(bench, -100)
     bench.receiver.answer = acknowledge
@@ -890,10 +886,7 @@ async def test_a_broken_summary_or_note_keeps_no_process_from_starting() -> None
 async def test_a_disk_that_takes_events_and_does_not_give_them_is_told_once() -> None:
     bench = spilling(forward(lanes=1))
     bench.start()
-    for _ in range(20_000):
-        bench.accept()
-        if bench.sequences["session-0"] % 50 == 0:
-            await asyncio.sleep(0.05)
+    await accept_a_backlog(bench)
     await asyncio.sleep(2)
     assert bench.disk is not None
     bench.disk.fail_reads = OSError(errno.EIO, "")

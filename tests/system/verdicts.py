@@ -161,12 +161,12 @@ class _Sessions:
         return generation_of(self._evidence.held_by.get(session.id, ""))
 
     def active_at(self, moment: int) -> int:
-        return max((number for number, since in self._evidence.in_charge_since.items() if since <= moment), default=0)
+        return _latest(self._evidence.in_charge_since, moment)
 
     def _recorded(self, moment: int) -> int:
         """The active generation by the record: pods of the one before may be sealed, and end, before any pod of it was
         seen to be in charge."""
-        return max((number for number, since in self._committed.items() if since <= moment), default=0)
+        return _latest(self._committed, moment)
 
     def explain(self, sessions: Iterable[SessionTruth], moment: int) -> bool:
         """Whether one of *sessions* was given up that was to deliver what was made at *moment*."""
@@ -203,6 +203,11 @@ class _Sessions:
                     f"session than before, which ended as {before.end}"
                 )
                 return
+
+
+def _latest(since: Mapping[int, int], moment: int) -> int:
+    """The highest of the generations in *since* by *moment*; 0 for none."""
+    return max((number for number, at in since.items() if at <= moment), default=0)
 
 
 def _needless(evidence: Evidence, redelivered: int) -> Iterator[str]:
